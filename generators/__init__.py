@@ -1,0 +1,1 @@
+"""Built-in generators, one file each; found by entry point, imported by nobody by name."""

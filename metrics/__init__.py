@@ -1,0 +1,1 @@
+"""Built-in metrics, measurers and extractors, one family a file; found by entry point."""

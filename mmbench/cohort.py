@@ -1,0 +1,404 @@
+"""A cohort: one volume and one row for each record. Real and synthetic subjects look the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from mmbench.errors import CohortError
+from mmbench.files import publish_folder, write_json
+from mmbench.schema import Schema
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels of a volume lie.
+
+    Attributes:
+        shape: Voxels along x, y, z.
+        affine: 4x4 matrix, row by row, from voxel indices to millimetres (RAS+).
+        channels: Name of each channel, e.g. ``("water", "fat")`` or ``("T1w",)``.
+    """
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    channels: tuple[str, ...]
+
+    @classmethod
+    def regular(
+        cls,
+        shape: Sequence[int],
+        spacing: Sequence[float],
+        channels: Sequence[str],
+        origin: Sequence[float] = (0, 0, 0),
+    ) -> Geometry:
+        """Return an axis-aligned grid with ``spacing`` in millimetres."""
+        affine = np.diag([*map(float, spacing), 1.0])
+        affine[:3, 3] = origin
+        return cls((int(shape[0]), int(shape[1]), int(shape[2])), _rows(affine), tuple(channels))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The affine as an array of shape (4, 4), float64."""
+        return np.array(self.affine, dtype=float)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel spacing in millimetres."""
+        x, y, z = np.linalg.norm(self.matrix[:3, :3], axis=0)
+        return (float(x), float(y), float(z))
+
+    @property
+    def voxel_litres(self) -> float:
+        """Volume of one voxel in litres."""
+        return float(np.prod(self.spacing)) * 1e-6
+
+    @property
+    def full_shape(self) -> tuple[int, int, int, int]:
+        """Shape of one subject's array: (channels, x, y, z)."""
+        return (len(self.channels), *self.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Geometry:
+        """Read what :meth:`to_dict` returned."""
+        x, y, z = data["shape"]
+        return cls((x, y, z), _rows(data["affine"]), tuple(data["channels"]))
+
+
+def _rows(matrix: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+class VolumeStore(Protocol):
+    """Anything that gives one subject's volume at a time: an array, a memory map, a reader of files."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """The volumes of a cohort, read when asked for.
+
+    Attributes:
+        store: Gives the volume of one record, shape (channels, x, y, z).
+        geometry: Grid and channels that all volumes share.
+        rows: Positions in ``store``, in the cohort's order; all of them by default.
+    """
+
+    store: VolumeStore
+    geometry: Geometry
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.store) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return one volume as float32 of shape (channels, x, y, z)."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        row = index if self.rows is None else int(self.rows[index])
+        return np.asarray(self.store[row], dtype=np.float32)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Volumes:
+        """Return the volumes at ``indices``, still unread."""
+        rows = np.arange(len(self.store)) if self.rows is None else self.rows
+        return Volumes(self.store, self.geometry, rows[np.asarray(indices, dtype=int)])
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yield arrays of shape (up to ``size``, channels, x, y, z), float32, in order."""
+        for start in range(0, len(self), size):
+            yield np.stack([self[index] for index in range(start, min(start + size, len(self)))])
+
+    def stack(self) -> np.ndarray:
+        """Return all volumes as one array; only for cohorts known to fit into memory."""
+        return np.stack(list(self)) if len(self) else np.empty((0, *self.geometry.full_shape), np.float32)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Records of one volume and one table row each.
+
+    Attributes:
+        name: What the cohort is called in reports.
+        schema: Columns of the table.
+        ids: Unique identifier of each record.
+        table: Rows in the order of ``ids``, typed by the schema; ``None`` in a cohort of volumes only.
+        volumes: Volumes in the order of ``ids``; ``None`` in a cohort of rows only.
+        subjects: Person behind each record. Repeat scans share one; by default every record is a person.
+        truth: Known composition of each record, for phantoms; no generator or metric sees it.
+        shareable: Whether single subjects may appear in reports; true for phantoms only.
+    """
+
+    name: str
+    schema: Schema
+    ids: np.ndarray
+    table: pd.DataFrame | None = None
+    volumes: Volumes | None = None
+    subjects: np.ndarray | None = None
+    truth: pd.DataFrame | None = None
+    shareable: bool = False
+
+    def __post_init__(self) -> None:
+        ids = np.asarray(self.ids, dtype=str)
+        object.__setattr__(self, "ids", ids)
+        people = ids if self.subjects is None else np.asarray(self.subjects, dtype=str)
+        object.__setattr__(self, "subjects", people)
+        names, counts = np.unique(ids, return_counts=True)
+        if (counts > 1).any():
+            raise CohortError(f"{self.name}: identifiers are repeated: {', '.join(names[counts > 1][:5])}.")
+        for part, size in (
+            ("table", None if self.table is None else len(self.table)),
+            ("volumes", None if self.volumes is None else len(self.volumes)),
+            ("subjects", len(people)),
+        ):
+            if size is not None and size != len(ids):
+                raise CohortError(f"{self.name}: {part} has {size} records, expected {len(ids)}.")
+        if self.table is not None:
+            table = self.table.copy()
+            table.index = pd.Index(ids, name="id")
+            object.__setattr__(self, "table", table)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """Which of ``table`` and ``volume`` the cohort has."""
+        parts = {"table": self.table, "volume": self.volumes}
+        return frozenset(name for name, part in parts.items() if part is not None)
+
+    @property
+    def people(self) -> np.ndarray:
+        """Person behind each record, text of shape (n,)."""
+        return self.ids if self.subjects is None else self.subjects
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The table, for code that needs one.
+
+        Raises:
+            CohortError: The cohort has none.
+        """
+        if self.table is None:
+            raise CohortError(f"{self.name}: the cohort has no table.")
+        return self.table
+
+    @property
+    def images(self) -> Volumes:
+        """The volumes, for code that needs some.
+
+        Raises:
+            CohortError: The cohort has none.
+        """
+        if self.volumes is None:
+            raise CohortError(f"{self.name}: the cohort has no volumes.")
+        return self.volumes
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Cohort:
+        """Return the records at ``indices``; a record taken twice gets a new identifier."""
+        indices = np.asarray(indices, dtype=int)
+        ids = self.ids[indices]
+        if len(np.unique(ids)) < len(ids):
+            ids = np.array([f"{name}.{i}" for i, name in enumerate(ids)])
+        return dataclasses.replace(
+            self,
+            ids=ids,
+            table=None if self.table is None else self.table.iloc[indices],
+            volumes=None if self.volumes is None else self.volumes.take(indices),
+            subjects=self.people[indices],
+            truth=None if self.truth is None else self.truth.iloc[indices],
+        )
+
+    def fingerprint(self) -> str:
+        """Return the sha256 over schema, geometry, identifiers, values and voxels, as hexadecimal text."""
+        digest = hashlib.sha256()
+        header = {"schema": self.schema.to_dict(), "ids": self.ids.tolist(), "format": FORMAT}
+        if self.volumes is not None:
+            header["geometry"] = self.volumes.geometry.to_dict()
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        if self.table is not None:
+            digest.update(np.ascontiguousarray(self.schema.codes(self.table)).tobytes())
+        for volume in self.volumes or ():
+            digest.update(np.ascontiguousarray(volume).tobytes())
+        return digest.hexdigest()
+
+
+def save_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> Path:
+    """Write a cohort as ``cohort.json``, ``table.parquet``, ``volumes.npy`` and ``truth.parquet``.
+
+    Volumes are streamed one at a time. The folder appears whole or not at all.
+
+    Args:
+        cohort: What to write.
+        folder: Where; it must not exist.
+        fingerprint: Whether to compute and record the content fingerprint.
+
+    Returns:
+        The folder.
+    """
+    with publish_folder(folder) as temporary:
+        header: dict[str, Any] = {
+            "format": FORMAT,
+            "name": cohort.name,
+            "shareable": cohort.shareable,
+            "schema": cohort.schema.to_dict(),
+            "ids": cohort.ids.tolist(),
+            "subjects": cohort.people.tolist(),
+            "modalities": sorted(cohort.modalities),
+        }
+        if cohort.table is not None:
+            plain = cohort.table.copy()
+            for column in cohort.schema:
+                # Parquet has no mixed-type categories: levels travel as text and the schema restores them.
+                if column.discrete:
+                    plain[column.name] = plain[column.name].astype(object).map(str, na_action="ignore")
+            plain.to_parquet(temporary / "table.parquet")
+        if cohort.truth is not None:
+            cohort.truth.to_parquet(temporary / "truth.parquet")
+        if cohort.volumes is not None:
+            geometry = cohort.volumes.geometry
+            header["geometry"] = geometry.to_dict()
+            shape = (len(cohort), *geometry.full_shape)
+            array = np.lib.format.open_memmap(temporary / "volumes.npy", "w+", np.float32, shape)
+            for index, volume in enumerate(cohort.volumes):
+                array[index] = volume
+            array.flush()
+            del array
+            # From here on the written copy is read: a lazy store is not asked for its volumes twice.
+            written = np.load(temporary / "volumes.npy", mmap_mode="r", allow_pickle=False)
+            cohort = dataclasses.replace(cohort, volumes=Volumes(written, geometry))
+        if fingerprint:
+            header["fingerprint"] = cohort.fingerprint()
+        write_json(temporary / "cohort.json", header)
+    return folder
+
+
+def load_cohort(folder: Path) -> Cohort:
+    """Read what :func:`save_cohort` wrote; volumes stay on disk until they are asked for.
+
+    Raises:
+        CohortError: The folder holds no cohort, or its files do not fit together.
+    """
+    path = folder / "cohort.json"
+    try:
+        header = json.loads(path.read_text())
+        if header["format"] != FORMAT:
+            raise CohortError(f"{path}: format {header['format']}, expected {FORMAT}; make the cohort anew.")
+        schema = Schema.from_dict(header["schema"])
+        table = volumes = truth = None
+        if "table" in header["modalities"]:
+            table = schema.coerce(pd.read_parquet(folder / "table.parquet"), str(folder / "table.parquet"))
+        if "volume" in header["modalities"]:
+            geometry = Geometry.from_dict(header["geometry"])
+            array = np.load(folder / "volumes.npy", mmap_mode="r", allow_pickle=False)
+            if array.shape[1:] != geometry.full_shape:
+                raise CohortError(
+                    f"{folder / 'volumes.npy'}: shape {array.shape[1:]}, expected {geometry.full_shape}."
+                )
+            volumes = Volumes(array, geometry)
+        if (folder / "truth.parquet").exists():
+            truth = pd.read_parquet(folder / "truth.parquet")
+    except FileNotFoundError as error:
+        raise CohortError(f"{error.filename}: no such file; {folder} is no saved cohort.") from error
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise CohortError(f"{path}: the saved cohort cannot be read ({error!r}); make it anew.") from error
+    return Cohort(
+        name=header["name"],
+        schema=schema,
+        ids=np.array(header["ids"], dtype=str),
+        table=table,
+        volumes=volumes,
+        subjects=np.array(header["subjects"], dtype=str),
+        truth=truth,
+        shareable=bool(header["shareable"]),
+    )
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Who of a real cohort does what; arrays of record positions.
+
+    Attributes:
+        train: The generators' own.
+        reference: Every score compares with these.
+        floor: Real against real: what a perfect generator would reach.
+    """
+
+    train: np.ndarray
+    reference: np.ndarray
+    floor: np.ndarray
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each role's name and positions."""
+        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+
+
+def split_cohort(
+    cohort: Cohort,
+    seed: int,
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    stratify: Sequence[str] = (),
+) -> Roles:
+    """Split a cohort by subject into train, reference and floor.
+
+    Reference and floor get one record of a subject each, its first, so that their records are independent;
+    repeat scans of a training subject all go to train.
+
+    Args:
+        cohort: The real cohort.
+        seed: Seed of the shuffle.
+        shares: Shares of the subjects for train, reference and floor; they sum to 1.
+        stratify: Columns whose distribution is kept alike in all roles; numbers are cut at their median.
+
+    Raises:
+        CohortError: A role would get fewer than two subjects, or a column is unknown.
+    """
+    if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise CohortError(f"split: shares {shares} must be positive and sum to 1.")
+    people, first = np.unique(cohort.people, return_index=True)
+    order = np.random.default_rng(seed).permutation(len(people))
+    strata = _strata(cohort, stratify)[first]
+    order = order[np.argsort(strata[order], kind="stable")]
+    assigned: list[list[int]] = [[], [], []]
+    for k, person in enumerate(order):
+        # The role that lags furthest behind its share is next: strata and totals both come out even.
+        lags = [share * (k + 1) - len(group) for share, group in zip(shares, assigned, strict=True)]
+        assigned[int(np.argmax(lags))].append(int(person))
+    if min(map(len, assigned)) < 2:
+        raise CohortError(f"{cohort.name}: {len(people)} subjects are too few to split into {shares}.")
+    train_people = people[assigned[0]]
+    train = np.flatnonzero(np.isin(cohort.people, train_people))
+    return Roles(train, np.sort(first[assigned[1]]), np.sort(first[assigned[2]]))
+
+
+def _strata(cohort: Cohort, columns: Sequence[str]) -> np.ndarray:
+    labels = np.zeros(len(cohort), dtype=int)
+    for name in columns:
+        if name not in cohort.schema.names:
+            raise CohortError(f"split: there is no column '{name}' to stratify by in {cohort.name}.")
+        values = cohort.rows[name]
+        if cohort.schema[name].discrete:
+            codes = values.cat.codes.to_numpy(int) + 1
+        else:
+            codes = np.where(values.isna(), 0, np.where(values > values.median(), 2, 1))
+        labels = labels * (codes.max() + 1) + codes
+    return labels

@@ -1,0 +1,56 @@
+"""A cohort together with what measurers and extractors read off its volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmbench.cohort import Cohort
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A cohort with what was measured on its volumes.
+
+    Attributes:
+        cohort: Records.
+        composition: Measured quantities, a row a record, NaN where not measurable; ``None`` without volumes
+            or without a measurer.
+        features: Extractor's features, float64 of shape (n, blocks, d); ``None`` without volumes.
+    """
+
+    cohort: Cohort
+    composition: pd.DataFrame | None = None
+    features: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.cohort)
+
+    def take(self, indices: np.ndarray) -> Evidence:
+        """Return the records at ``indices``."""
+        return Evidence(
+            self.cohort.take(indices),
+            None if self.composition is None else self.composition.iloc[indices],
+            None if self.features is None else self.features[indices],
+        )
+
+
+def save_measured(evidence: Evidence, folder: Path) -> None:
+    """Write composition and features into ``folder``; the cohort is kept elsewhere."""
+    if evidence.composition is not None:
+        evidence.composition.to_parquet(folder / "composition.parquet")
+    if evidence.features is not None:
+        np.save(folder / "features.npy", evidence.features, allow_pickle=False)
+
+
+def load_measured(cohort: Cohort, folder: Path) -> Evidence:
+    """Read what :func:`save_measured` wrote for ``cohort``."""
+    composition, features = folder / "composition.parquet", folder / "features.npy"
+    return Evidence(
+        cohort,
+        pd.read_parquet(composition) if composition.exists() else None,
+        np.load(features, allow_pickle=False) if features.exists() else None,
+    )

@@ -1,0 +1,1 @@
+"""Built-in cohort sources; found by entry point."""

@@ -1,0 +1,1 @@
+"""Built-in reports; found by entry point."""
