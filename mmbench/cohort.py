@@ -231,7 +231,9 @@ class Cohort:
     def fingerprint(self) -> str:
         """Return the sha256 over schema, geometry, identifiers, values and voxels, as hexadecimal text."""
         digest = hashlib.sha256()
-        header = {"schema": self.schema.to_dict(), "ids": self.ids.tolist(), "format": FORMAT}
+        header: dict[str, Any] = {"schema": self.schema.to_dict(), "ids": self.ids.tolist(), "format": FORMAT}
+        # Who is the same person decides the split, so it is content too.
+        header["subjects"] = None if self.subjects is None else self.subjects.tolist()
         if self.volumes is not None:
             header["geometry"] = self.volumes.geometry.to_dict()
         digest.update(json.dumps(header, sort_keys=True).encode())
@@ -256,40 +258,45 @@ def save_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> Path:
         The folder.
     """
     with publish_folder(folder) as temporary:
-        header: dict[str, Any] = {
-            "format": FORMAT,
-            "name": cohort.name,
-            "shareable": cohort.shareable,
-            "schema": cohort.schema.to_dict(),
-            "ids": cohort.ids.tolist(),
-            "subjects": cohort.people.tolist(),
-            "modalities": sorted(cohort.modalities),
-        }
-        if cohort.table is not None:
-            plain = cohort.table.copy()
-            for column in cohort.schema:
-                # Parquet has no mixed-type categories: levels travel as text and the schema restores them.
-                if column.discrete:
-                    plain[column.name] = plain[column.name].astype(object).map(str, na_action="ignore")
-            plain.to_parquet(temporary / "table.parquet")
-        if cohort.truth is not None:
-            cohort.truth.to_parquet(temporary / "truth.parquet")
-        if cohort.volumes is not None:
-            geometry = cohort.volumes.geometry
-            header["geometry"] = geometry.to_dict()
-            shape = (len(cohort), *geometry.full_shape)
-            array = np.lib.format.open_memmap(temporary / "volumes.npy", "w+", np.float32, shape)
-            for index, volume in enumerate(cohort.volumes):
-                array[index] = volume
-            array.flush()
-            del array
-            # From here on the written copy is read: a lazy store is not asked for its volumes twice.
-            written = np.load(temporary / "volumes.npy", mmap_mode="r", allow_pickle=False)
-            cohort = dataclasses.replace(cohort, volumes=Volumes(written, geometry))
-        if fingerprint:
-            header["fingerprint"] = cohort.fingerprint()
-        write_json(temporary / "cohort.json", header)
+        write_cohort(cohort, temporary, fingerprint)
     return folder
+
+
+def write_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> None:
+    """Write a cohort's files into a folder that exists; see :func:`save_cohort`."""
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "name": cohort.name,
+        "shareable": cohort.shareable,
+        "schema": cohort.schema.to_dict(),
+        "ids": cohort.ids.tolist(),
+        "subjects": cohort.people.tolist(),
+        "modalities": sorted(cohort.modalities),
+    }
+    if cohort.table is not None:
+        plain = cohort.table.copy()
+        for column in cohort.schema:
+            # Parquet has no mixed-type categories: levels travel as text and the schema restores them.
+            if column.discrete:
+                plain[column.name] = plain[column.name].astype(object).map(str, na_action="ignore")
+        plain.to_parquet(folder / "table.parquet")
+    if cohort.truth is not None:
+        cohort.truth.to_parquet(folder / "truth.parquet")
+    if cohort.volumes is not None:
+        geometry = cohort.volumes.geometry
+        header["geometry"] = geometry.to_dict()
+        shape = (len(cohort), *geometry.full_shape)
+        array = np.lib.format.open_memmap(folder / "volumes.npy", "w+", np.float32, shape)
+        for index, volume in enumerate(cohort.volumes):
+            array[index] = volume
+        array.flush()
+        del array
+        # From here on the written copy is read: a lazy store is not asked for its volumes twice.
+        written = np.load(folder / "volumes.npy", mmap_mode="r", allow_pickle=False)
+        cohort = dataclasses.replace(cohort, volumes=Volumes(written, geometry))
+    if fingerprint:
+        header["fingerprint"] = cohort.fingerprint()
+    write_json(folder / "cohort.json", header)
 
 
 def load_cohort(folder: Path) -> Cohort:
@@ -319,7 +326,7 @@ def load_cohort(folder: Path) -> Cohort:
             truth = pd.read_parquet(folder / "truth.parquet")
     except FileNotFoundError as error:
         raise CohortError(f"{error.filename}: no such file; {folder} is no saved cohort.") from error
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
         raise CohortError(f"{path}: the saved cohort cannot be read ({error!r}); make it anew.") from error
     return Cohort(
         name=header["name"],

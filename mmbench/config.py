@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
@@ -88,7 +87,7 @@ def read_config(text: str, where: str, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}.")
     for override in overrides:
-        _override(data, override)
+        apply_override(data, override)
     for name in ("generators", "metrics"):
         if isinstance(data.get(name), list):
             data[name] = {entry: {} for entry in data[name]}
@@ -116,7 +115,8 @@ def _explain(error: Any, where: str, lines: dict[tuple[str, ...], int]) -> str:
     return f"{place}: {'.'.join(path)} = {error['input']!r}: {error['msg']}."
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set ``path.to.key=value`` in nested ``data``; the value is YAML. Raises ConfigError."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {override}: expected path.to.key=value.")
@@ -172,8 +172,8 @@ def _parse_yaml(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]
         _walk(node, (), lines, where)
         return loader.construct_document(node), lines
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}, line {mark.line + 1}" if mark else where
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        place = where if line is None else f"{where}, line {line + 1}"
         raise ConfigError(f"{place}: {getattr(error, 'problem', None) or error}.") from None
     finally:
         loader.dispose()

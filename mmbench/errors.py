@@ -37,9 +37,15 @@ class CohortError(UsageError):
         problems: One or more problems, each naming its file, column, row or subject.
     """
 
+    SHOWN = 50
+    """Problems that the message shows; ``problems`` holds them all."""
+
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(self.problems))
+        lines = self.problems[: self.SHOWN]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"... and {more} more.")
+        super().__init__("\n".join(lines))
 
 
 class PluginError(UsageError):

@@ -48,7 +48,7 @@ def names(kind: str) -> list[str]:
     return sorted({*_entry_points(kind), *_from_files[kind]})
 
 
-def load(kind: str, name: str) -> type:
+def load(kind: str, name: str) -> Any:
     """Return the class of a plug-in.
 
     Raises:

@@ -203,7 +203,8 @@ class Schema:
             corrections: For each column name, the attributes of :class:`Column` to set.
 
         Raises:
-            CohortError: A column is empty, constant, or text with more than fifty distinct values.
+            CohortError: A column is empty, constant, or text with more than fifty distinct values or (beyond
+            ten rows) a different one in every row.
             ConfigError: A correction names an unknown column or attribute.
         """
         corrections = corrections or {}
@@ -241,11 +242,11 @@ def _column_from(row: Mapping[str, Any], name: str) -> Column:
 def _infer_column(series: pd.Series, name: str, correction: dict[str, Any]) -> Column:
     present = series.dropna()
     if present.empty:
-        raise CohortError(f"column '{name}': every value is missing; drop the column.")
+        raise CohortError(f"column '{name}': every value is missing; leave it out with 'drop'.")
     if present.nunique() == 1:
         raise CohortError(
             f"column '{name}': every value is {present.iloc[0]!r}; a column with one value carries nothing: "
-            "drop it."
+            "leave it out with 'drop'."
         )
     guess: dict[str, Any] = {"missing": bool(series.isna().any())}
     numbers = as_numbers(series)
@@ -260,6 +261,8 @@ def _infer_column(series: pd.Series, name: str, correction: dict[str, Any]) -> C
         guess |= {"minimum": float(numbers.min()), "maximum": float(numbers.max())}
         if kind == "continuous":
             guess["decimals"] = _decimals(numbers.dropna().to_numpy())
+    elif isinstance(series.dtype, pd.CategoricalDtype):
+        guess["levels"] = tuple(series.dtype.categories.tolist())
     elif kind != "boolean" and "levels" not in correction:
         levels = present if numbers is None else numbers.dropna()
         guess["levels"] = tuple(
@@ -275,10 +278,11 @@ def _infer_kind(present: pd.Series, numbers: pd.Series | None, name: str) -> Kin
     if isinstance(present.dtype, pd.CategoricalDtype):
         return "ordinal" if present.dtype.ordered else "categorical"
     if numbers is None:
-        if distinct > MAX_CATEGORICAL_LEVELS:
+        unique = distinct == len(present) > MAX_ORDINAL_LEVELS
+        if distinct > MAX_CATEGORICAL_LEVELS or unique:
             raise CohortError(
-                f"column '{name}': text with {distinct} distinct values is no category "
-                f"(at most {MAX_CATEGORICAL_LEVELS}); drop the column or give its kind in a schema file."
+                f"column '{name}': text with {distinct} distinct values in {len(present)} rows is no category; "
+                "leave it out with 'drop', or give its kind in the schema."
             )
         return "categorical"
     if distinct <= MAX_ORDINAL_LEVELS:
@@ -372,7 +376,7 @@ def _check_formula(column: Column, names: list[str]) -> None:
                 raise ConfigError(
                     f"column '{column.name}': formula '{column.formula}': only numbers may stand in it."
                 )
-        elif not isinstance(node, ast.BinOp | ast.UnaryOp | ast.Load | tuple(_OPERATORS)):
+        elif not isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Load, *_OPERATORS)):
             raise ConfigError(
                 f"column '{column.name}': formula '{column.formula}' may hold only column names, numbers, "
                 "+ - * / ** and brackets."

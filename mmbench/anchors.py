@@ -1,0 +1,101 @@
+"""Destroyed references: what a metric must call bad."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from mmbench.api import Evidence, Extractor, Metric
+from mmbench.cohort import Cohort, Volumes
+
+
+def destroyed(
+    metric: type[Metric], train: Evidence, floor: Evidence, seed: int, extractor: Extractor | None
+) -> Evidence:
+    """Return records, as many as ``floor`` has, that are real but for what ``metric`` looks at.
+
+    Args:
+        metric: Its ``null`` says what is destroyed.
+        train: Real training subjects.
+        floor: Real subjects that are destroyed.
+        seed: Seed of the destruction.
+        extractor: Needed where voxels are destroyed.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(floor)
+    match metric.null:
+        case "pairs":
+            return _permuted_pairs(floor, rng.permutation(n))
+        case "columns":
+            table = floor.cohort.rows
+            columns = {name: table[name].to_numpy()[rng.permutation(n)] for name in table}
+            frame = pd.DataFrame(columns, index=table.index)
+            return _with_table(floor, floor.cohort.schema.coerce(frame))
+        case "uniform":
+            return _with_table(floor, _uniform_table(floor.cohort, rng))
+        case "noise":
+            return _noise(train, floor, rng, extractor)
+        case "copies":
+            return train.take(rng.integers(0, len(train), n))
+
+
+def _permuted_pairs(floor: Evidence, order: np.ndarray) -> Evidence:
+    cohort = dataclasses.replace(floor.cohort, volumes=floor.cohort.images.take(order))
+    composition = None
+    if floor.composition is not None:
+        composition = floor.composition.iloc[order].set_axis(floor.composition.index)
+    return Evidence(cohort, composition, None if floor.features is None else floor.features[order])
+
+
+def _with_table(floor: Evidence, table: pd.DataFrame) -> Evidence:
+    return dataclasses.replace(floor, cohort=dataclasses.replace(floor.cohort, table=table))
+
+
+def _uniform_table(cohort: Cohort, rng: np.random.Generator) -> pd.DataFrame:
+    columns = {}
+    for column in cohort.schema:
+        real = cohort.rows[column.name]
+        if column.discrete:
+            columns[column.name] = rng.choice(np.array(column.levels, dtype=object), len(real))
+        else:
+            columns[column.name] = rng.uniform(real.min(), real.max(), len(real))
+            if column.kind == "integer":
+                columns[column.name] = columns[column.name].round()
+    return cohort.schema.coerce(pd.DataFrame(columns, index=cohort.rows.index))
+
+
+def _noise(
+    train: Evidence, floor: Evidence, rng: np.random.Generator, extractor: Extractor | None
+) -> Evidence:
+    """Voxels drawn independently with each voxel's own real mean and standard deviation."""
+    geometry = train.cohort.images.geometry
+    total = np.zeros(geometry.full_shape)
+    square = np.zeros(geometry.full_shape)
+    for volume in train.cohort.images:
+        total += volume
+        square += np.square(volume, dtype=float)
+    mean = total / len(train)
+    spread = np.sqrt(np.maximum(square / len(train) - mean**2, 0))
+    seeds = rng.integers(0, 2**63, len(floor))
+    volumes = Volumes(_Noise(mean, spread, seeds), geometry)
+    cohort = dataclasses.replace(floor.cohort, volumes=volumes)
+    features = extractor.extract(volumes) if extractor is not None else None
+    return Evidence(cohort, None, features)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Noise:
+    """Draws a volume when it is asked for, so that the whole set never stands in memory."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+    seeds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        draw = np.random.default_rng(self.seeds[index]).standard_normal(self.mean.shape)
+        return (self.mean + self.spread * draw).astype(np.float32)

@@ -1,0 +1,282 @@
+"""The work of one cell: fit, sample, measure, score; each step is kept and never repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmbench import plugins, scoring, store
+from mmbench.api import Evidence, Generator, Sample, Trial
+from mmbench.cohort import Cohort, Geometry, Volumes, load_cohort, write_cohort
+from mmbench.context import WorkContext, derive_seed, seed_everything
+from mmbench.errors import CohortError, SampleError
+from mmbench.evidence import save_measured
+from mmbench.files import read_json
+from mmbench.plan import Cell, Plan, fit_key, measure_key, metrics_key
+from mmbench.store import REAL, Run
+
+ANCHORS = "anchors"
+"""Pseudo-cell that computes ceilings and nulls."""
+REAL_ROLES = ("train", "reference", "floor")
+
+
+@dataclass
+class CellWork:
+    """One cell's work in a run.
+
+    Attributes:
+        run: The run, for reading and for the cell's own folder.
+        context: Progress, seeds' home and stop flag; its folder is the cell's.
+        threads: Threads that the cell was given; part of the key, since sums depend on their order.
+        budget: Seconds that a fit may train, ``None`` for no limit.
+        enter: Called with the name of each phase as it begins.
+    """
+
+    run: Run
+    context: WorkContext
+    threads: int
+    budget: float | None
+    enter: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.plan = Plan.from_dict(self.run.info["plan"])
+        self.seconds: dict[str, float] = {}
+
+    def do(self, cell_id: str) -> None:
+        """Do all steps of a cell that are not done yet."""
+        if cell_id == REAL:
+            self._measure_real()
+        elif cell_id == ANCHORS:
+            self._score_anchors()
+        else:
+            cell = next(cell for cell in self.plan.cells if cell.id == cell_id)
+            self._do_generator(cell)
+
+    def _measure_real(self) -> None:
+        self.enter("measure")
+        for role in REAL_ROLES:
+            cohort = self.run.cohort.take(getattr(self.run.roles, role))
+            self._measured(self.run.cell_folder(REAL) / "measured" / role, cohort, self._role_key(role))
+
+    def _score_anchors(self) -> None:
+        self.enter("score")
+        seed = derive_seed("anchors", self.run.info["cohort"]["fingerprint"])
+
+        def make(folder: Path) -> None:
+            roles = {role: self.run.real(role) for role in REAL_ROLES}
+            found = scoring.anchor_rows(self.plan, roles, seed, self.context, self.run.cohort.name)
+            found.to_parquet(folder / "scores.parquet")
+
+        keys = [self._measured_key(self._role_key(role)) for role in REAL_ROLES]
+        folder = self.run.cell_folder(REAL) / "scores"
+        self._step(
+            "score", folder, store.key(metrics=metrics_key(self.plan.metrics), real=keys, seed=seed), make
+        )
+
+    def _do_generator(self, cell: Cell) -> None:
+        fitted = _Fitted(self, cell) if cell.plugin else None
+        for sample_seed in self.plan.sample_seeds:
+            draw = self.run.cell_folder(cell.id) / "draws" / str(sample_seed)
+            sample_key, make = (
+                fitted.sample_step(sample_seed) if fitted else self._pair_step(cell, sample_seed)
+            )
+            self._step("sample", draw / "sample", sample_key, make)
+            self.enter("measure")
+            synthetic = self._measured(draw / "measured", load_cohort(draw / "sample"), sample_key)
+            self.enter("score")
+            self._score(cell, sample_seed, synthetic, self._measured_key(sample_key))
+
+    def _pair_step(self, cell: Cell, sample_seed: int) -> tuple[str, Callable[[Path], Mapping[str, Any]]]:
+        seed = derive_seed("pair", cell.id, sample_seed)
+        drawn = [
+            self.run.cell_folder(part) / "draws" / str(sample_seed) / "sample" for part in cell.components
+        ]
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            self.enter("sample")
+            rows, images = (load_cohort(path) for path in drawn)
+            # Also where both components share a generator: its rows must not meet their own volumes.
+            order = np.random.default_rng(seed).permutation(len(images))
+            cohort = dataclasses.replace(
+                rows, name=cell.generator, volumes=images.images.take(order), subjects=None, truth=None
+            )
+            write_cohort(cohort, folder, fingerprint=False)
+            return {"seed": seed}
+
+        keys = [read_json(path / store.STEP)["key"] for path in drawn]
+        return store.key(step="pair", components=keys, seed=seed), make
+
+    def _score(self, cell: Cell, sample_seed: int, synthetic: Evidence, measured_key: str) -> None:
+        seed = derive_seed("score", cell.generator, cell.fit_seed, sample_seed)
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            trial = Trial(self.run.real("reference"), synthetic, self.run.real("train"), seed)
+            common = {
+                "cohort": self.run.cohort.name,
+                "generator": cell.generator,
+                "fit_seed": cell.fit_seed,
+                "sample_seed": sample_seed,
+            }
+            found, seconds = scoring.score(self.plan, trial, self.context, common)
+            found.to_parquet(folder / "scores.parquet")
+            return {"metric_seconds": seconds, "seed": seed}
+
+        real = [self._measured_key(self._role_key(role)) for role in ("reference", "train")]
+        key = store.key(metrics=metrics_key(self.plan.metrics), synthetic=measured_key, real=real, seed=seed)
+        self._step("score", self.run.cell_folder(cell.id) / "draws" / str(sample_seed) / "scores", key, make)
+
+    def _measured(self, folder: Path, cohort: Cohort, data_key: str) -> Evidence:
+        def make(temporary: Path) -> None:
+            measured = scoring.measure(cohort, self.plan.measurer, self.plan.extractor, self.context)
+            save_measured(measured, temporary)
+
+        self._step("measure", folder, self._measured_key(data_key), make)
+        return store.load_measured(cohort, folder)
+
+    def _step(
+        self, phase: str, folder: Path, key: str, make: Callable[[Path], Mapping[str, Any] | None]
+    ) -> None:
+        record = store.step(folder, key, make)
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + record["seconds"]
+
+    def _role_key(self, role: str) -> str:
+        return store.key(data=self.run.info["cohort"]["fingerprint"], role=getattr(self.run.roles, role))
+
+    def _measured_key(self, data_key: str) -> str:
+        return measure_key(data_key, self.plan.measurer, self.plan.extractor)
+
+
+class _Fitted:
+    """A cell's generator, fitted or loaded when the first sample needs it."""
+
+    def __init__(self, work: CellWork, cell: Cell) -> None:
+        self._work, self._cell = work, cell
+        self._generator: Generator | None = None
+        self._train = work.run.cohort.take(work.run.roles.train)
+        self._key = fit_key(cell, work._role_key("train"), work.context.device, work.threads, work.budget)
+
+    def sample_step(self, sample_seed: int) -> tuple[str, Callable[[Path], Mapping[str, Any]]]:
+        """Return the key of a draw and the function that makes it."""
+        n = len(self._work.run.roles.reference)
+        seed = derive_seed("sample", self._cell.generator, self._cell.fit_seed, sample_seed)
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            generator = self._fitted()
+            self._work.enter("sample")
+            seed_everything(seed)
+            drawn = generator.sample(n, seed)
+            geometry = self._train.volumes.geometry if self._train.volumes is not None else None
+            write_cohort(
+                synthetic_cohort(drawn, n, self._cell, self._train, geometry), folder, fingerprint=False
+            )
+            return {"seed": seed, "fit": self._key}
+
+        return store.key(step="sample", fit=self._key, n=n, seed=seed), make
+
+    def _fitted(self) -> Generator:
+        if self._generator is not None:
+            return self._generator
+        self._work.enter("fit")
+        generator: Generator = plugins.build("generators", self._cell.plugin, self._cell.params)
+        folder = self._work.run.cell_folder(self._cell.id) / "model"
+        if not generator.persistent:
+            # No file form, so no step of its own: fit and draws are repeated together or not at all.
+            start = time.monotonic()
+            self._fit(generator)
+            self._work.seconds["fit"] = time.monotonic() - start
+        else:
+
+            def make(temporary: Path) -> Mapping[str, Any]:
+                seed = self._fit(generator)
+                generator.save(temporary)
+                return {"seed": seed}
+
+            record_was_there = (folder / store.STEP).exists()
+            self._work._step("fit", folder, self._key, make)
+            if record_was_there:
+                generator.load(folder)
+        self._generator = generator
+        return generator
+
+    def _fit(self, generator: Generator) -> int:
+        seed = derive_seed("fit", self._cell.generator, self._cell.fit_seed)
+        context = dataclasses.replace(
+            self._work.context, seed=seed, budget=self._work.budget, started=time.monotonic()
+        )
+        if context.curves is not None:
+            context.curves.unlink(missing_ok=True)
+        context.folder.mkdir(parents=True, exist_ok=True)
+        seed_everything(seed)
+        modal = dataclasses.replace(
+            self._train,
+            table=self._train.table if "table" in generator.modalities else None,
+            volumes=self._train.volumes if "volume" in generator.modalities else None,
+            truth=None,
+        )
+        generator.fit(modal, context)
+        shutil.rmtree(context.folder, ignore_errors=True)
+        return seed
+
+
+def synthetic_cohort(drawn: Sample, n: int, cell: Cell, train: Cohort, geometry: Geometry | None) -> Cohort:
+    """Check what a generator returned and make a cohort of it.
+
+    Raises:
+        SampleError: Columns, levels, number of records, or volumes are not as promised.
+    """
+    table = None
+    if "table" in cell.modalities:
+        if drawn.table is None or len(drawn.table) != n:
+            found = "no table" if drawn.table is None else f"{len(drawn.table)} rows"
+            raise SampleError(f"{cell.generator}: returned {found}, expected {n} rows.")
+        # Which value is missing where is the generator's business to learn; metrics judge it.
+        schema = dataclasses.replace(
+            train.schema, columns=tuple(dataclasses.replace(c, missing=True) for c in train.schema)
+        )
+        try:
+            table = schema.coerce(drawn.table.reset_index(drop=True), f"{cell.generator}, synthetic table")
+        except CohortError as error:
+            raise SampleError(str(error)) from error
+    volumes = None
+    if "volume" in cell.modalities:
+        if drawn.volumes is None or geometry is None:
+            raise SampleError(f"{cell.generator}: returned no volumes.")
+        volumes = Volumes(_Stream(drawn.volumes, n, geometry, cell.generator), geometry)
+    ids = np.array([f"syn-{i:05d}" for i in range(1, n + 1)])
+    return Cohort(cell.generator, train.schema, ids, table, volumes)
+
+
+class _Stream:
+    """Hands a generator's volumes on, one after the other, and checks each."""
+
+    def __init__(self, volumes: Iterable[np.ndarray], n: int, geometry: Geometry, name: str) -> None:
+        self._iterator: Iterator[np.ndarray] = iter(volumes)
+        self._n, self._shape, self._name, self._next = n, geometry.full_shape, name, 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index != self._next:
+            raise IndexError(f"volumes come in order; asked for {index}, next is {self._next}")
+        volume = next(self._iterator, None)
+        if volume is None:
+            raise SampleError(f"{self._name}: returned {index} volumes, expected {self._n}.")
+        volume = np.asarray(volume)
+        if volume.shape != self._shape:
+            raise SampleError(
+                f"{self._name}: volume {index + 1} has shape {volume.shape}, expected {self._shape}."
+            )
+        if not np.isfinite(volume).all():
+            raise SampleError(f"{self._name}: volume {index + 1} has voxels that are NaN or infinite.")
+        self._next += 1
+        if self._next == self._n and next(self._iterator, None) is not None:
+            raise SampleError(f"{self._name}: returned more than {self._n} volumes.")
+        return volume

@@ -1,0 +1,452 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmbench.errors import Interrupted, MmbenchError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmbench.config import Config
+    from mmbench.plan import Plan
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Evaluate generators that synthesise MRI volumes together with clinical tables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cohort_app = typer.Typer(help="Make, inspect and validate cohorts.", no_args_is_help=True)
+app.add_typer(cohort_app, name="cohort")
+
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file with plug-ins of your own; it is run.", metavar="FILE"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value, e.g. generators.joint-ldm.steps=200.", metavar="KEY=VALUE"),
+]
+_debug = False
+
+
+def main() -> None:
+    """Run the command line; mmbench's own errors become one message and an exit status."""
+    try:
+        app()
+    except Interrupted as error:
+        _stop(error, INTERRUPTED)
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
+    except UsageError as error:
+        _stop(error, USAGE)
+    except MmbenchError as error:
+        _stop(error, FAILED)
+
+
+def _stop(error: object, status: int) -> None:
+    if _debug and isinstance(error, BaseException):
+        raise error
+    for line in str(error).splitlines():
+        print(f"mmbench: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mmbench import __version__
+
+        print(f"mmbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for every error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    global _debug  # noqa: PLW0603  # the error handler in main() runs outside typer's context
+    _debug = debug
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML configuration; the demonstration where absent.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/NAME.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run.", metavar="RUN")] = None,
+    settings: Settings = None,
+    plugin: PluginFiles = None,
+    generator: Annotated[
+        list[str] | None, typer.Option(help="Add a generator to the configuration.", metavar="NAME")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Fit, sample and score generators on a cohort, and write a report."""
+    if resume is not None and (config or out or settings or generator or dry_run):
+        raise UsageError("--resume takes the run's own configuration; only --plugin may stand beside it.")
+    files = [path.resolve() for path in plugin or []]
+    _add_plugins(files)
+    from mmbench import runner
+    from mmbench.display import make_display
+    from mmbench.store import Run
+
+    console = _console()
+    if resume is not None:
+        _check_plugins(resume)
+        current = Run.open(resume)
+    else:
+        chosen = _config(config, settings or [], generator or [])
+        if dry_run:
+            _print_plan(console, chosen)
+            return
+        with make_display(console) as display:
+            current = runner.create(chosen, out or _free_folder(Path("runs") / chosen.name), display)
+    console.print(f"run: {current.folder}", markup=False, highlight=False)
+    with make_display(console) as display:
+        scores = runner.execute(current, display, files)
+        formats = current.info["config"]["report"]["formats"]
+        written = runner.write_reports([current], formats, current.folder / "report")
+    _print_scores(console, scores)
+    lost = [
+        cell["id"]
+        for cell in current.cells
+        if current.status(cell["id"])["status"] not in ("ok", "not_applicable")
+    ]
+    if lost:
+        console.print(f"cells that failed: {', '.join(lost)}", markup=False, highlight=False)
+    for path in written:
+        console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    if lost:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; by default RUN/report, or report for several.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="Report plug-in; may be repeated.", metavar="NAME")
+    ] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Write the report of one run anew, or one report over several."""
+    _add_plugins(plugin or [])
+    from mmbench import runner
+    from mmbench.store import Run
+
+    opened = [Run.open(path) for path in runs]
+    folder = out or (opened[0].folder / "report" if len(opened) == 1 else Path("report"))
+    chosen = formats or opened[0].info["config"]["report"]["formats"]
+    for path in runner.write_reports(opened, chosen, folder):
+        print(f"report: {path}")
+
+
+@app.command("list")
+def list_plugins(
+    kind: Annotated[
+        str | None, typer.Argument(help="cohorts, generators, measurers, metrics or reports.")
+    ] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """List the installed plug-ins."""
+    _add_plugins(plugin or [])
+    from rich.table import Table
+
+    from mmbench import plugins
+    from mmbench.errors import PluginError, did_you_mean
+
+    if kind is not None and kind not in plugins.KINDS:
+        raise UsageError(f"there is no kind '{kind}'. {did_you_mean(kind, plugins.KINDS)}")
+    table = Table(box=None)
+    for heading in ("kind", "name", "what it is", "licence", "from"):
+        table.add_column(heading)
+    for one in [kind] if kind else plugins.KINDS:
+        for name in plugins.names(one):
+            try:
+                card = plugins.load(one, name).card
+                summary, licence = card.summary, card.licence
+            except PluginError as error:
+                summary, licence = f"broken: {error}", ""
+            table.add_row(one, name, summary, licence, plugins.origin(one, name))
+    _console(stderr=False).print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Name of a plug-in.")], plugin: PluginFiles = None) -> None:
+    """Show a plug-in: what it is, what it can do, its parameters."""
+    _add_plugins(plugin or [])
+    import inspect
+
+    from rich.table import Table
+
+    from mmbench import plugins
+    from mmbench.errors import did_you_mean
+
+    kinds = [kind for kind in plugins.KINDS if name in plugins.names(kind)]
+    if not kinds:
+        known = {other for kind in plugins.KINDS for other in plugins.names(kind)}
+        raise UsageError(f"there is no plug-in '{name}'. {did_you_mean(name, known)}")
+    console = _console(stderr=False)
+    for kind in kinds:
+        found = plugins.load(kind, name)
+        card = found.card
+        console.print(f"{name} ({kind[:-1]}): {card.summary}", markup=False, highlight=False)
+        console.print(inspect.cleandoc(found.__doc__ or ""), markup=False, highlight=False)
+        facts = {"reference": card.reference, "licence": card.licence, "from": plugins.origin(kind, name)}
+        facts |= {"requires": ", ".join(card.requires)} | _facts(found)
+        for label, value in facts.items():
+            if value != "":
+                console.print(f"  {label}: {value}", markup=False, highlight=False)
+        table = Table(box=None)
+        for heading in ("parameter", "type", "default", "meaning"):
+            table.add_column(heading)
+        rows = plugins.parameters(found)
+        for row in rows:
+            table.add_row(row.name, row.type, row.default, row.doc)
+        console.print(table if rows else "  no parameters")
+
+
+@cohort_app.command("make")
+def cohort_make(
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
+    source: Annotated[str, typer.Option(help="Cohort source.")] = "phantom",
+    subjects: Annotated[int | None, typer.Option(help="Number of subjects, for the phantom.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the source.", metavar="KEY=VALUE")
+    ] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Make a cohort and keep it in a folder, to be read with `source: saved`."""
+    _add_plugins(plugin or [])
+    from mmbench.cohort import save_cohort
+    from mmbench.files import read_json
+
+    if out.exists():
+        raise UsageError(f"{out}: exists already.")
+    extra = list(settings or []) + ([f"subjects={subjects}"] if subjects is not None else [])
+    with _loaded_cohort(source, extra) as cohort:
+        save_cohort(cohort, out)
+    print(
+        f"cohort: {out}, {len(cohort)} records, fingerprint {read_json(out / 'cohort.json')['fingerprint']}"
+    )
+
+
+@cohort_app.command("inspect")
+def cohort_inspect(
+    path: Annotated[Path, typer.Argument(help="Saved cohort, BIDS folder, or table with volume paths.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the source.", metavar="KEY=VALUE")
+    ] = None,
+    montage: Annotated[Path | None, typer.Option(help="Also write a picture of mid-slices here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what is in a cohort."""
+    from mmbench import inspection
+
+    with _loaded_cohort(_source_of(path), [f"path={path}", *(settings or [])]) as cohort:
+        card = inspection.describe(cohort)
+        if montage is not None:
+            inspection.montage(cohort, montage)
+    if as_json:
+        import json
+
+        from mmbench.files import plain
+
+        print(json.dumps(plain(card.to_dict()), indent=1))
+    else:
+        _print_card(card)
+
+
+@cohort_app.command("validate")
+def cohort_validate(
+    path: Annotated[Path, typer.Argument(help="Saved cohort, BIDS folder, or table with volume paths.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the source.", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Check a cohort and list every problem; exit status 2 where there is one."""
+    with _loaded_cohort(_source_of(path), [f"path={path}", *(settings or [])]) as cohort:
+        print(f"{path}: {len(cohort)} records, no problem found")
+
+
+@contextmanager
+def _loaded_cohort(source: str, settings: list[str]) -> Iterator[Any]:
+    import tempfile
+
+    from mmbench import runner
+    from mmbench.config import apply_override
+    from mmbench.context import WorkContext
+    from mmbench.display import make_display
+
+    values: dict[str, Any] = {"source": source}
+    for setting in settings:
+        apply_override(values, setting)
+    with tempfile.TemporaryDirectory() as scratch, make_display(_console()) as display:
+        display.begin(source)
+        context = WorkContext(folder=Path(scratch), report=lambda *step: display.progress(source, *step))
+        cohort = runner.load_source(values, context)
+        display.end(source, f"{len(cohort)} records")
+        yield cohort
+
+
+def _source_of(path: Path) -> str:
+    if (path / "cohort.json").exists():
+        return "saved"
+    if path.is_file():
+        return "folder"
+    if path.is_dir():
+        return "bids"
+    raise UsageError(f"{path}: no such cohort; expected a saved cohort, a BIDS folder, or a table.")
+
+
+def _add_plugins(files: list[Path]) -> None:
+    if files:
+        from mmbench import plugins
+
+        for path in files:
+            plugins.add_file(path)
+
+
+def _check_plugins(folder: Path) -> None:
+    """Refuse to resume with a generator or metric missing; a run's own files never name code to run."""
+    from mmbench import plugins
+    from mmbench.store import Run
+
+    plan = Run.open(folder).info["plan"]
+    wanted = [("generators", cell["plugin"]) for cell in plan["cells"] if cell["plugin"]]
+    wanted += [("metrics", metric["name"]) for metric in plan["metrics"]]
+    for kind, name in wanted:
+        if name not in plugins.names(kind):
+            raise UsageError(
+                f"{folder}: needs the {kind[:-1]} '{name}', which is not installed; give its --plugin file."
+            )
+
+
+def _config(path: Path | None, settings: list[str], generators: list[str]) -> Config:
+    from importlib.resources import files
+
+    from mmbench.config import read_config
+
+    if path is None:
+        text, where = (files("mmbench") / "demo.yaml").read_text(encoding="utf-8"), "demonstration"
+    else:
+        try:
+            text, where = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read: {error}.") from None
+    return read_config(text, where, [f"generators.{name}={{}}" for name in generators] + settings)
+
+
+def _free_folder(wanted: Path) -> Path:
+    number, folder = 1, wanted
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+def _print_plan(console: Console, config: Config) -> None:
+    import tempfile
+
+    from rich.table import Table
+
+    from mmbench import runner
+    from mmbench.context import WorkContext
+    from mmbench.display import make_display
+    from mmbench.plan import make_plan
+
+    with tempfile.TemporaryDirectory() as scratch:
+        with make_display(console) as display:
+            display.begin("cohort")
+            context = WorkContext(
+                folder=Path(scratch), report=lambda *step: display.progress("cohort", *step)
+            )
+            cohort = runner.load_source(config.cohort, context)
+            display.end("cohort", f"{len(cohort)} records")
+        plan = make_plan(config, cohort)
+    table = Table(box=None)
+    for heading in ("cell", "samples", "draws", "expected time", "expected memory", "note"):
+        table.add_column(heading)
+    for cell in plan.cells:
+        known = runner.estimate(cell, Path("runs"))
+        time_text = f"{known[0]:.0f} s" if known else "not known yet"
+        memory_text = f"{known[1]:.0f} MiB" if known else "not known yet"
+        samples, draws = " + ".join(cell.modalities), str(len(plan.sample_seeds))
+        table.add_row(cell.id, samples, draws, time_text, memory_text, cell.not_applicable)
+    out = _console(stderr=False)
+    out.print(table)
+    _print_plan_tail(out, plan)
+
+
+def _print_plan_tail(console: Console, plan: Plan) -> None:
+    metrics = ", ".join(metric.name for metric in plan.metrics)
+    for line in (
+        f"metrics: {metrics}",
+        f"measurer: {plan.measurer or 'none'}; extractor: {plan.extractor or 'none'}",
+        "expected time and memory are those of earlier runs under runs/ with the same parameters",
+    ):
+        console.print(line, markup=False, highlight=False)
+
+
+def _print_scores(console: Console, scores: Any) -> None:
+    from rich.table import Table
+
+    heads = scores[(scores["item"] == "") & (scores["status"] == "ok")]
+    table = Table(box=None, title="scaled scores: 1 = real against real, 0 = destroyed reference")
+    names = list(dict.fromkeys(heads["score"]))
+    for heading in ("generator", *names):
+        table.add_column(heading)
+    means = heads.pivot_table(index="generator", columns="score", values="scaled", aggfunc="mean")
+    for label in dict.fromkeys(scores["generator"]):
+        cells = []
+        for name in names:
+            known = (
+                label in means.index
+                and name in means.columns
+                and means.loc[label, name] == means.loc[label, name]
+            )
+            cells.append(f"{means.loc[label, name]:.2f}" if known else "-")
+        table.add_row(label, *cells)
+    console.print(table)
+
+
+def _print_card(card: Any) -> None:
+    _console(stderr=False).print(str(card), markup=False, highlight=False, soft_wrap=True)
+
+
+def _facts(plugin: type) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for name in ("modalities", "needs", "kind", "null", "version", "conditional", "persistent", "channels"):
+        value = getattr(plugin, name, None)
+        if value is not None:
+            facts[name] = ", ".join(sorted(value)) if isinstance(value, frozenset | tuple) else value
+    for quantity in getattr(plugin, "quantities", ()):
+        facts[f"measures {quantity.name}"] = f"[{quantity.unit}] {quantity.meaning}"
+    for output in getattr(plugin, "outputs", ()):
+        facts[f"score {output.name}"] = (
+            f"{output.direction} is better, ideal {output.ideal:g}: {output.meaning}"
+        )
+    return facts
+
+
+def _console(stderr: bool = True) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)

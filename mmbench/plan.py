@@ -1,0 +1,254 @@
+"""Turns a configuration into cells: what will be fitted, sampled and scored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from mmbench import plugins, store
+from mmbench.api import Extractor, Generator, Measurer, Metric
+from mmbench.cohort import Cohort
+from mmbench.config import Config
+from mmbench.errors import ConfigError, PluginError, did_you_mean
+
+_PAIR = re.compile(r"^pair\(\s*(?P<table>[^(),]+?)\s*,\s*(?P<volume>[^(),]+?)\s*\)$")
+USE = "use"
+"""Key by which a generator of another label names its plug-in."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fit with its samples, or a pair of two other cells' samples.
+
+    Attributes:
+        id: Folder name.
+        generator: Label in the configuration and in reports.
+        plugin: Name of the generator plug-in, empty for a pair.
+        params: Its parameters.
+        fit_seed: Seed of the fit.
+        components: Cells that give a pair its rows and its volumes.
+        modalities: What it samples, sorted.
+        copies: Whether its samples hold training records as they are.
+        not_applicable: Why it cannot run on this cohort, empty if it can.
+    """
+
+    id: str
+    generator: str
+    plugin: str
+    params: dict[str, Any]
+    fit_seed: int
+    components: tuple[str, ...]
+    modalities: tuple[str, ...]
+    copies: bool
+    not_applicable: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A metric as it will be computed."""
+
+    name: str
+    params: dict[str, Any]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        metric: Metric = plugins.build("metrics", self.name, self.params)
+        return metric
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run will do."""
+
+    cells: tuple[Cell, ...]
+    metrics: tuple[Planned, ...]
+    sample_seeds: tuple[int, ...]
+    measurer: str | None
+    extractor: str | None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """Read what ``dataclasses.asdict`` made and JSON kept."""
+        cells = [
+            Cell(**{**cell, "components": tuple(cell["components"]), "modalities": tuple(cell["modalities"])})
+            for cell in data["cells"]
+        ]
+        metrics = [Planned(**metric) for metric in data["metrics"]]
+        seeds = tuple(data["sample_seeds"])
+        return cls(tuple(cells), tuple(metrics), seeds, data["measurer"], data["extractor"])
+
+
+def make_plan(config: Config, cohort: Cohort) -> Plan:
+    """Return the plan of a run on a cohort.
+
+    Raises:
+        PluginError: A plug-in is unknown or a parameter does not fit.
+        ConfigError: A pair is malformed, or nothing is left to do.
+    """
+    if not config.generators:
+        raise ConfigError("generators: name at least one; `mmbench list generators` shows them.")
+    cells: dict[str, Cell] = {}
+    for seed in config.fit_seeds:
+        for label, params in config.generators.items():
+            _add(cells, label, params, seed, config.generators, cohort)
+    chosen = {name: {} for name in plugins.names("metrics")} if config.metrics is None else config.metrics
+    metrics = tuple(Planned(name, dict(params)) for name, params in chosen.items())
+    for metric in metrics:
+        metric.build()
+    measurer = choose_measurer(config.measurer, cohort)
+    extractor = config.extractor if "volume" in cohort.modalities else None
+    if extractor is not None:
+        plugin = plugins.load("measurers", extractor)
+        if not issubclass(plugin, Extractor):
+            raise PluginError(f"extractor: '{extractor}' measures quantities; it gives no feature vectors.")
+    return Plan(tuple(cells.values()), metrics, config.sample_seeds, measurer, extractor)
+
+
+def choose_measurer(wanted: str | None, cohort: Cohort) -> str | None:
+    """Return the measurer for a cohort: the one wanted, or the first whose channels the volumes have.
+
+    Raises:
+        PluginError: The wanted one is unknown or needs other channels.
+    """
+    if cohort.volumes is None or wanted is None:
+        return None
+    channels = cohort.volumes.geometry.channels
+    candidates = plugins.names("measurers") if wanted == "auto" else [wanted]
+    for name in candidates:
+        plugin = plugins.load("measurers", name)
+        if issubclass(plugin, Measurer) and set(plugin.channels) <= set(channels):
+            return name
+    if wanted == "auto":
+        return None
+    needed = getattr(plugin, "channels", None)
+    if needed is None:
+        raise PluginError(f"measurer: '{wanted}' extracts features; it measures no quantities.")
+    raise PluginError(f"measurer '{wanted}' needs the channels {needed}; the cohort has {channels}.")
+
+
+def _add(
+    cells: dict[str, Cell],
+    label: str,
+    params: Mapping[str, Any],
+    seed: int,
+    generators: Mapping[str, Mapping[str, Any]],
+    cohort: Cohort,
+) -> Cell:
+    cell_id = f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', label).strip('_')}.fit{seed}"
+    if cell_id in cells:
+        return cells[cell_id]
+    if label.startswith("pair("):
+        cells[cell_id] = cell = _pair_cell(cells, label, cell_id, params, seed, generators, cohort)
+        return cell
+    plugin_name = str(params.get(USE, label))
+    values = {name: value for name, value in params.items() if name != USE}
+    try:
+        plugin = plugins.load("generators", plugin_name)
+    except PluginError as error:
+        if label.startswith("pair"):
+            raise ConfigError(f"generators: '{label}' must read pair(TABULAR, VOLUME).") from None
+        raise PluginError(f"generators: {error}") from None
+    generator: Generator = plugin(**plugins.checked(plugin, values, f"generators.{label}"))
+    cells[cell_id] = cell = Cell(
+        cell_id,
+        label,
+        plugin_name,
+        values,
+        seed,
+        (),
+        tuple(sorted(generator.modalities & cohort.modalities)),
+        generator.copies_training_data,
+        _why_not(generator, cohort),
+    )
+    return cell
+
+
+def _pair_cell(
+    cells: dict[str, Cell],
+    label: str,
+    cell_id: str,
+    params: Mapping[str, Any],
+    seed: int,
+    generators: Mapping[str, Mapping[str, Any]],
+    cohort: Cohort,
+) -> Cell:
+    match = _PAIR.match(label)
+    if not match:
+        raise ConfigError(f"generators: '{label}' must read pair(TABULAR, VOLUME).")
+    if params:
+        raise ConfigError(f"generators.{label}: a pair takes no parameters; give them to its two generators.")
+    parts = []
+    for modality, name in match.groupdict().items():
+        known = {*generators, *plugins.names("generators")}
+        if name not in known:
+            raise ConfigError(f"generators: '{label}': no generator '{name}'. {did_you_mean(name, known)}")
+        part = _add(cells, name, generators.get(name, {}), seed, generators, cohort)
+        if modality not in part.modalities and not part.not_applicable:
+            raise ConfigError(
+                f"generators: '{label}': '{name}' samples no {modality}; it cannot stand there."
+            )
+        parts.append(part)
+    return Cell(
+        cell_id,
+        label,
+        "",
+        {},
+        seed,
+        tuple(part.id for part in parts),
+        ("table", "volume"),
+        any(part.copies for part in parts),
+        next((part.not_applicable for part in parts if part.not_applicable), ""),
+    )
+
+
+def _why_not(generator: Generator, cohort: Cohort) -> str:
+    if not generator.modalities & cohort.modalities:
+        return f"samples {' and '.join(sorted(generator.modalities))} only; the cohort has none"
+    if not generator.handles_missing and cohort.table is not None and cohort.table.isna().any(axis=None):
+        return "does not cope with missing values"
+    if "volume" in generator.modalities and cohort.volumes is not None and generator.max_voxels is not None:
+        voxels = 1
+        for size in cohort.volumes.geometry.full_shape:
+            voxels *= size
+        if voxels > generator.max_voxels:
+            return f"takes volumes of at most {generator.max_voxels} voxels; these have {voxels}"
+    return ""
+
+
+def fit_key(cell: Cell, data_key: str, device: str, threads: int, budget: float | None) -> str:
+    """Return the key of a cell's fit."""
+    plugin = plugins.load("generators", cell.plugin)
+    return store.key(
+        step="fit",
+        data=data_key,
+        plugin=cell.plugin,
+        params=cell.params,
+        code=plugins.code_digest(plugin),
+        requires={name: version(name) for name in ("mmbench", "numpy", "torch")},
+        seed=cell.fit_seed,
+        device=device,
+        threads=threads,
+        budget=budget,
+    )
+
+
+def measure_key(data_key: str, measurer: str | None, extractor: str | None) -> str:
+    """Return the key of measuring some records."""
+    parts = {}
+    for role, name in (("measurer", measurer), ("extractor", extractor)):
+        if name is not None:
+            plugin = plugins.load("measurers", name)
+            parts[role] = [name, plugin.version, plugins.code_digest(plugin)]
+    return store.key(step="measure", data=data_key, **parts)
+
+
+def metrics_key(metrics: tuple[Planned, ...]) -> str:
+    """Return the key of a set of metrics."""
+    parts = []
+    for metric in metrics:
+        plugin = plugins.load("metrics", metric.name)
+        parts.append([metric.name, metric.params, plugin.version, plugins.code_digest(plugin)])
+    return store.key(step="metrics", metrics=parts)

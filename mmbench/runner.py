@@ -1,0 +1,250 @@
+"""A run from configuration to scores and reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import mmbench
+from mmbench import plugins, scoring, store
+from mmbench.api import CohortSource, Report
+from mmbench.cohort import Cohort, load_cohort, save_cohort, split_cohort
+from mmbench.config import Config
+from mmbench.context import WorkContext
+from mmbench.display import Display
+from mmbench.errors import ConfigError, Interrupted, UsageError
+from mmbench.files import plain, read_json, write_json
+from mmbench.plan import Cell, Plan, make_plan
+from mmbench.provenance import hardware, versions
+from mmbench.schedule import Schedule, forwarded_interrupts
+from mmbench.store import REAL, Run
+
+
+def load_source(settings: dict[str, Any], context: WorkContext) -> Cohort:
+    """Return the cohort that a configuration's ``cohort`` section describes.
+
+    Raises:
+        ConfigError: No source is named.
+        PluginError: The source is unknown or a parameter does not fit.
+        CohortError: The cohort cannot be used.
+    """
+    values = dict(settings)
+    name = values.pop("source", None)
+    if name is None:
+        known = ", ".join(plugins.names("cohorts"))
+        raise ConfigError(f"cohort: 'source' is required, one of {known}.")
+    source: CohortSource = plugins.build("cohorts", str(name), values, "cohort")
+    return source.load(context)
+
+
+def create(config: Config, folder: Path, display: Display) -> Run:
+    """Make a run's folder: load, split and keep the cohort, and write the plan.
+
+    Raises:
+        UsageError: The folder exists, or configuration or cohort cannot be used; nothing is left behind.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder}: exists already; resume it with --resume or choose another --out.")
+    check_report_formats(config)
+    folder.mkdir(parents=True)
+    try:
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        cohort = _load_with_progress(config, scratch, display)
+        plan = make_plan(config, cohort)
+        saved = load_cohort(save_cohort(cohort, folder / "cohort"))
+        del cohort
+        shutil.rmtree(scratch)
+        fingerprint = read_json(folder / "cohort" / "cohort.json")["fingerprint"]
+        roles = split_cohort(
+            saved,
+            config.split.seed,
+            (config.split.train, config.split.reference, config.split.floor),
+            config.split.stratify,
+        )
+        write_json(folder / "roles.json", {name: rows.tolist() for name, rows in roles.items()})
+        sizes = {name: len(rows) for name, rows in roles.items()}
+        info = {
+            "format": store.FORMAT,
+            "name": config.name,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "mmbench": mmbench.__version__,
+            "config": config.model_dump(mode="json"),
+            "plan": dataclasses.asdict(plan),
+            "cohort": {
+                "name": saved.name,
+                "records": len(saved),
+                "subjects": len(set(saved.people)),
+                "fingerprint": fingerprint,
+                "geometry": saved.volumes.geometry.to_dict() if saved.volumes is not None else None,
+                "roles": sizes,
+            },
+            "measurer": plan.measurer,
+            "extractor": _extractor_info(plan, saved),
+            "quantities": _quantities(plan),
+            "outputs": _outputs(plan),
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        write_json(folder / "run.json", info)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Run.open(folder)
+
+
+def check_report_formats(config: Config) -> None:
+    """Raise PluginError where a report format is unknown."""
+    for name in config.report.formats:
+        plugins.load("reports", name)
+
+
+def _load_with_progress(config: Config, scratch: Path, display: Display) -> Cohort:
+    task = f"cohort {config.cohort.get('source', '')}"
+    display.begin(task)
+    start = time.monotonic()
+    context = WorkContext(folder=scratch, report=lambda *step: display.progress(task, *step))
+    try:
+        cohort = load_source(config.cohort, context)
+    except BaseException:
+        display.end(task, "cannot be used")
+        raise
+    display.end(task, f"{len(cohort)} records ({time.monotonic() - start:.0f} s)")
+    return cohort
+
+
+def execute(run: Run, display: Display, plugin_files: Sequence[Path] = ()) -> pd.DataFrame:
+    """Do every cell of a run that is not done, gather all scores and write the reports.
+
+    Returns:
+        All scores.
+
+    Raises:
+        Interrupted: The user stopped the run; what is finished is kept.
+    """
+    schedule = Schedule(run, display, plugin_files)
+    with forwarded_interrupts(schedule):
+        schedule.work()
+    scores = gather(run)
+    if schedule.stopped:
+        raise Interrupted(f"stopped; go on with: mmbench run --resume {run.folder}")
+    return scores
+
+
+def write_reports(runs: Sequence[Run], formats: Sequence[str], folder: Path) -> list[Path]:
+    """Write reports over finished runs and return their main files.
+
+    Raises:
+        UsageError: A run has no scores yet.
+    """
+    for run in runs:
+        if not (run.folder / "scores.parquet").exists():
+            raise UsageError(
+                f"{run.folder}: has no scores yet; go on with: mmbench run --resume {run.folder}"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in formats:
+        report: Report = plugins.build("reports", name, {})
+        written.append(report.write(runs, folder))
+    return written
+
+
+def gather(run: Run) -> pd.DataFrame:
+    """Write ``scores.parquet``: one row for every planned score, whatever became of its cell."""
+    plan = Plan.from_dict(run.info["plan"])
+    frames = []
+    for cell in plan.cells:
+        record = run.status(cell.id)
+        for sample_seed in plan.sample_seeds:
+            path = run.cell_folder(cell.id) / "draws" / str(sample_seed) / "scores" / "scores.parquet"
+            if record["status"] == "ok" and path.exists():
+                frame = pd.read_parquet(path)
+            else:
+                frame = _lost_scores(run, plan, cell, sample_seed, record)
+            frame["peak_rss_mb"] = float(record.get("peak_rss_mb") or float("nan"))
+            frames.append(frame)
+    scores = pd.concat(frames, ignore_index=True)
+    anchors = run.cell_folder(REAL) / "scores" / "scores.parquet"
+    if anchors.exists():
+        scores = scoring.with_anchors(scores, pd.read_parquet(anchors))
+    temporary = run.folder / ".scores.parquet.tmp"
+    scores.to_parquet(temporary)
+    temporary.replace(run.folder / "scores.parquet")
+    return scores
+
+
+def _lost_scores(run: Run, plan: Plan, cell: Cell, sample_seed: int, record: dict[str, Any]) -> pd.DataFrame:
+    common = {
+        "cohort": run.info["cohort"]["name"],
+        "generator": cell.generator,
+        "fit_seed": cell.fit_seed,
+        "sample_seed": sample_seed,
+    }
+    rows: list[dict[str, Any]] = []
+    phase = f"{record['phase']}: " if record.get("phase") else ""
+    status = record["status"] if record["status"] not in ("ok", "running") else "interrupted"
+    for planned in plan.metrics:
+        reason = f"{phase}{record['reason'] or status}"
+        rows += scoring.score_rows(planned.build(), planned.name, [], status, reason, common)
+    return scoring.as_scores(rows)
+
+
+def estimate(cell: Cell, folder: Path) -> tuple[float, float] | None:
+    """Return median seconds and peak MiB of earlier fits of the same plug-in and parameters, if any.
+
+    Args:
+        cell: The planned cell.
+        folder: Folder that holds earlier runs.
+    """
+    found = []
+    for path in folder.glob("*/run.json"):
+        try:
+            run = Run.open(path.parent)
+        except UsageError:
+            continue
+        for other in run.cells:
+            record = run.status(other["id"])
+            same = (other["plugin"], other["params"], other["components"]) == (
+                cell.plugin,
+                plain(cell.params),
+                list(cell.components),
+            )
+            if same and record["status"] == "ok" and record.get("wall_seconds"):
+                found.append((record["wall_seconds"], record["peak_rss_mb"]))
+    if not found:
+        return None
+    seconds, memory = zip(*found, strict=True)
+    return statistics.median(seconds), statistics.median(memory)
+
+
+def _extractor_info(plan: Plan, cohort: Cohort) -> dict[str, str] | None:
+    if plan.extractor is None or cohort.volumes is None:
+        return None
+    digest = plugins.build("measurers", plan.extractor, {}).digest(cohort.volumes.geometry)
+    return {"name": plan.extractor, "digest": digest}
+
+
+def _quantities(plan: Plan) -> list[dict[str, Any]]:
+    if plan.measurer is None:
+        return []
+    return [dataclasses.asdict(item) for item in plugins.load("measurers", plan.measurer).quantities]
+
+
+def _outputs(plan: Plan) -> list[dict[str, Any]]:
+    outputs = []
+    for planned in plan.metrics:
+        metric = plugins.load("metrics", planned.name)
+        for output in metric.outputs:
+            card = dataclasses.asdict(metric.card)
+            outputs.append(
+                {**dataclasses.asdict(output), "kind": metric.kind, "metric": planned.name, "card": card}
+            )
+    return outputs

@@ -1,0 +1,244 @@
+"""Measures records and computes their scores. Whatever fails becomes a record with its reason."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmbench import anchors, plugins, store
+from mmbench.api import Context, Evidence, Extractor, Measurer, Metric, Score, Trial
+from mmbench.cohort import Cohort
+from mmbench.errors import NotMeasurable
+from mmbench.plan import Plan, Planned
+
+
+def measure(cohort: Cohort, measurer: str | None, extractor: str | None, context: Context) -> Evidence:
+    """Read quantities and features off a cohort's volumes.
+
+    A volume that cannot be measured gives a row of NaN; a volume with NaN features stays in, so that metrics
+    see it.
+    """
+    if cohort.volumes is None:
+        return Evidence(cohort)
+    composition = features = None
+    if measurer is not None:
+        tool: Measurer = plugins.build("measurers", measurer, {})
+        names = [quantity.name for quantity in tool.quantities]
+        rows = []
+        for index in context.steps(len(cohort), "measuring volumes"):
+            try:
+                measured = tool.measure(cohort.volumes[index], cohort.volumes.geometry)
+            except NotMeasurable:
+                measured = dict.fromkeys(names, math.nan)
+            rows.append([measured[name] for name in names])
+        composition = pd.DataFrame(rows, columns=names, index=pd.Index(cohort.ids, name="id"), dtype=float)
+    if extractor is not None:
+        features = _extractor(extractor).extract(cohort.volumes)
+    return Evidence(cohort, composition, features)
+
+
+def _extractor(name: str) -> Extractor:
+    extractor: Extractor = plugins.build("measurers", name, {})
+    return extractor
+
+
+def score(
+    plan: Plan, trial: Trial, context: Context, common: Mapping[str, Any]
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Compute every planned metric on a trial.
+
+    Returns:
+        Rows with the columns of :data:`store.SCORE_COLUMNS`, and the seconds of each metric.
+    """
+    rows: list[dict[str, Any]] = []
+    seconds = {}
+    for index in context.steps(len(plan.metrics), "scoring"):
+        planned = plan.metrics[index]
+        start = time.monotonic()
+        rows += _score_metric(planned, trial, common)
+        seconds[planned.name] = time.monotonic() - start
+    return as_scores(rows), seconds
+
+
+def _score_metric(planned: Planned, trial: Trial, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metric = planned.build()
+    start = time.monotonic()
+    reason = why_not(metric, trial)
+    if reason:
+        found: list[Score] = []
+        status = "not_applicable"
+    else:
+        try:
+            found = list(metric.scores(trial))
+            status = "ok"
+        except MemoryError as error:
+            found, status, reason = [], "out_of_memory", str(error) or "MemoryError"
+        except Exception as error:
+            traceback.print_exc()
+            found, status, reason = [], "failed", f"{type(error).__name__}: {error}"
+    elapsed = time.monotonic() - start
+    rows = score_rows(metric, planned.name, found, status, reason, common)
+    sizes = {"n_real": len(trial.reference), "n_synthetic": len(trial.synthetic), "seconds": elapsed}
+    return [{**row, **sizes} for row in rows]
+
+
+def why_not(metric: Metric, trial: Trial) -> str:
+    """Return why a metric does not apply to a trial, or an empty text."""
+    for side in (trial.reference, trial.synthetic):
+        absent = metric.needs - side.cohort.modalities
+        if absent:
+            return f"needs {' and '.join(sorted(metric.needs))}; there is no {' and '.join(sorted(absent))}"
+        if metric.needs_composition and side.composition is None:
+            return "needs measured quantities; no measurer fits these volumes"
+    return ""
+
+
+def score_rows(
+    metric: Metric, name: str, found: Iterable[Score], status: str, reason: str, common: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return one row for each score found and one for every promised headline that was not."""
+    rows = []
+    missing = {output.name: output for output in metric.outputs}
+    directions = {output.name: output.direction for output in metric.outputs}
+    base = {**common, "metric": name, "kind": metric.kind, "metric_version": metric.version}
+    for item in found:
+        if item.output not in directions:
+            raise ValueError(f"metric '{name}' returned '{item.output}', which it does not declare")
+        if not item.item:
+            missing.pop(item.output, None)
+        valid = math.isfinite(item.value)
+        rows.append(
+            base
+            | {
+                "score": item.output,
+                "item": item.item,
+                "direction": directions[item.output],
+                "value": item.value,
+                "ci_low": item.low,
+                "ci_high": item.high,
+                "ci_method": item.method,
+                "status": "ok" if valid else "failed",
+                "reason": item.reason if valid else item.reason or "the value is not a finite number",
+            }
+        )
+    for output in missing.values():
+        lost = reason or "the metric returned no such score"
+        rows.append(
+            base
+            | {
+                "score": output.name,
+                "item": "",
+                "direction": output.direction,
+                "status": "failed" if status == "ok" else status,
+                "reason": lost,
+            }
+        )
+    return rows
+
+
+def as_scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with every score column in its dtype."""
+    frame = pd.DataFrame(rows, columns=store.SCORE_COLUMNS)
+    text = {
+        "cohort",
+        "generator",
+        "metric",
+        "score",
+        "item",
+        "kind",
+        "direction",
+        "ci_method",
+        "status",
+        "reason",
+    }
+    for name in frame:
+        if name in text:
+            frame[name] = frame[name].fillna("").astype(str)
+        elif name in ("fit_seed", "sample_seed", "n_real", "n_synthetic", "metric_version"):
+            frame[name] = frame[name].astype("Int64")
+        else:
+            frame[name] = frame[name].astype(float)
+    return frame
+
+
+def anchor_rows(
+    plan: Plan, roles: Mapping[str, Evidence], seed: int, context: Context, cohort_name: str
+) -> pd.DataFrame:
+    """Score real against real (the ceiling) and against destroyed references (the null).
+
+    Returns:
+        Score rows with ``generator`` set to ``ceiling`` or ``null``; for the null ``value`` is the mean over
+        the draws and the interval their range.
+    """
+    extractor = _extractor(plan.extractor) if plan.extractor else None
+    rows: list[dict[str, Any]] = []
+    noise: dict[int, Evidence] = {}
+    for index in context.steps(len(plan.metrics), "ceilings and nulls"):
+        planned = plan.metrics[index]
+        metric = type(planned.build())
+        common = {"cohort": cohort_name, "generator": "ceiling"}
+        trial = Trial(roles["reference"], roles["floor"], roles["train"], seed)
+        rows += _score_metric(planned, trial, common)
+        if why_not(planned.build(), trial):
+            continue
+        draws = []
+        for draw in range(metric.null_draws):
+            if metric.null == "noise":
+                if draw not in noise:
+                    noise[draw] = anchors.destroyed(
+                        metric, roles["train"], roles["floor"], seed + draw, extractor
+                    )
+                bad = noise[draw]
+            else:
+                bad = anchors.destroyed(metric, roles["train"], roles["floor"], seed + draw, extractor)
+            broken = Trial(roles["reference"], bad, roles["train"], seed + draw)
+            draws += _score_metric(planned, broken, {"cohort": cohort_name, "generator": "null"})
+        rows += _over_draws(draws)
+    return as_scores(rows)
+
+
+def _over_draws(draws: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for (_, item), group in pd.DataFrame(draws).groupby(["score", "item"], sort=False):
+        if item:
+            continue
+        row: dict[str, Any] = {str(name): value for name, value in group.iloc[0].items()}
+        values = (
+            group.loc[group["status"] == "ok", "value"].to_numpy(float) if "value" in group else np.array([])
+        )
+        if len(values):
+            row |= {
+                "value": values.mean(),
+                "ci_low": values.min(),
+                "ci_high": values.max(),
+                "status": "ok",
+                "reason": "",
+            }
+            row["ci_method"] = f"range over {len(values)} draws"
+        rows.append(row)
+    return rows
+
+
+def with_anchors(scores: pd.DataFrame, anchor_scores: pd.DataFrame) -> pd.DataFrame:
+    """Fill ceiling, null and scaled value of every headline.
+
+    scaled = (null - value) / (null - ceiling): 1 for real against real, 0 for the destroyed reference; NaN
+    where the two anchors do not differ.
+    """
+    result = scores.copy()
+    heads = anchor_scores[(anchor_scores["item"] == "") & (anchor_scores["status"] == "ok")]
+    for name in ("ceiling", "null"):
+        anchor = heads[heads["generator"] == name].set_index("score")
+        for suffix, source in (("", "value"), ("_low", "ci_low"), ("_high", "ci_high")):
+            found = result["score"].map(anchor[source].astype(float))
+            result[f"{name}{suffix}"] = found.where(result["item"] == "").astype(float)
+    span = result["null"] - result["ceiling"]
+    scaled = (result["null"] - result["value"]) / span.where(span.abs() > 1e-12)
+    result["scaled"] = scaled.astype(float)
+    return result
