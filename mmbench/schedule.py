@@ -21,7 +21,7 @@ from mmbench.cell import ANCHORS
 from mmbench.config import Config
 from mmbench.display import Display
 from mmbench.files import plain, read_json, write_json
-from mmbench.plan import Plan, fit_key, metrics_key
+from mmbench.plan import Plan, fit_key, measure_key, metrics_key
 from mmbench.store import REAL, Run
 from mmbench.worker import PROGRESS_FD
 
@@ -77,11 +77,11 @@ class Schedule:
             roles=read_json(self.run.folder / "roles.json"),
         )
         metrics = metrics_key(plan.metrics)
-        measuring = store.key(measurer=plan.measurer, extractor=plan.extractor)
-        shared = store.key(data=data, metrics=metrics, measuring=measuring, seeds=plan.sample_seeds)
+        measured = measure_key(data, plan.measurer, plan.extractor)
+        shared = store.key(measured=measured, metrics=metrics, seeds=plan.sample_seeds)
         keys: dict[str, str] = {}
         self.waiting = [
-            _Job(REAL, (), store.key(cell=REAL, shared=shared)),
+            _Job(REAL, (), store.key(cell=REAL, measured=measured)),
             _Job(ANCHORS, (REAL,), store.key(cell=ANCHORS, shared=shared)),
         ]
         for cell in plan.cells:

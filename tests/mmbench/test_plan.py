@@ -1,0 +1,78 @@
+"""Plans: cells, pairs, and what does not apply."""
+
+import dataclasses
+
+import pytest
+
+from mmbench.config import Config
+from mmbench.errors import ConfigError, PluginError
+from mmbench.plan import choose_measurer, make_plan
+from mmbench.testing import toy_cohort
+
+
+def plan_of(generators, cohort=None, **settings):
+    config = Config(cohort={"source": "saved"}, generators=generators, measurer=None, **settings)
+    return make_plan(config, cohort or toy_cohort(8))
+
+
+def test_a_grid_has_a_cell_for_every_generator_and_fit_seed():
+    plan = plan_of({"bootstrap": {}, "permuted": {}}, fit_seeds=(0, 3))
+    assert [cell.id for cell in plan.cells] == [
+        "bootstrap.fit0",
+        "permuted.fit0",
+        "bootstrap.fit3",
+        "permuted.fit3",
+    ]
+
+
+def test_a_pair_brings_its_components_and_reuses_them():
+    plan = plan_of({"pair(bootstrap, permuted)": {}, "bootstrap": {}})
+    by_id = {cell.id: cell for cell in plan.cells}
+    assert len(by_id) == 3
+    pair = by_id["pair_bootstrap_permuted.fit0"]
+    assert pair.components == ("bootstrap.fit0", "permuted.fit0")
+    assert pair.copies
+
+
+def test_one_plugin_may_stand_under_two_labels():
+    plan = plan_of({"ctgan": {"epochs": 1}, "ctgan-long": {"use": "ctgan", "epochs": 9}})
+    assert [cell.params for cell in plan.cells] == [{"epochs": 1}, {"epochs": 9}]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("bootstrapp", "Did you mean 'bootstrap'"),
+        ("pair(bootstrap)", "must read pair"),
+        ("pair(bootstrap, nobody)", "no generator 'nobody'"),
+        ("pair(ctgan, tvae)", "'tvae' samples no volume"),
+    ],
+)
+def test_a_wrong_label_is_explained(label, message):
+    with pytest.raises((PluginError, ConfigError), match=message.replace("(", r"\(")):
+        plan_of({label: {}})
+
+
+def test_parameters_are_checked_before_anything_runs():
+    with pytest.raises(PluginError, match=r"epoch'.*epochs"):
+        plan_of({"ctgan": {"epoch": 3}})
+    with pytest.raises(PluginError, match="epochs='many'"):
+        plan_of({"ctgan": {"epochs": "many"}})
+    with pytest.raises(PluginError, match="between 1"):
+        plan_of({"ctgan": {"epochs": 0}})
+
+
+def test_what_does_not_apply_says_why():
+    rows_only = dataclasses.replace(toy_cohort(8), volumes=None)
+    plan = plan_of({"mri-ldm": {}, "ctgan": {}}, rows_only)
+    assert "volume" in plan.cells[0].not_applicable
+    assert not plan.cells[1].not_applicable
+    assert plan.extractor is None
+
+
+def test_a_measurer_is_chosen_by_the_channels():
+    assert choose_measurer("auto", toy_cohort(4)) is None
+    with pytest.raises(PluginError, match="needs the channels"):
+        choose_measurer("dixon-composition", toy_cohort(4))
+    with pytest.raises(PluginError, match="extracts features"):
+        choose_measurer("random-cnn", toy_cohort(4))
