@@ -39,6 +39,7 @@ __all__ = [
     "Generator",
     "Geometry",
     "Interrupted",
+    "Kind",
     "Measurer",
     "Metric",
     "NotMeasurable",
@@ -57,6 +58,9 @@ __all__ = [
     "param",
     "stats",
 ]
+
+Kind = Literal["fidelity", "diversity", "coherence", "utility", "privacy"]
+"""What a score speaks of; reports group by it."""
 
 TABLE = frozenset({"table"})
 VOLUME = frozenset({"volume"})
@@ -244,6 +248,7 @@ class Output:
         direction: ``higher`` or ``lower`` is better.
         ideal: Value of a perfect generator with unlimited samples.
         unit: Unit, empty for a plain number.
+        kind: What it speaks of, where that is not the metric's own kind.
     """
 
     name: str
@@ -253,6 +258,7 @@ class Output:
     direction: Literal["higher", "lower"]
     ideal: float
     unit: str = ""
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -311,7 +317,7 @@ class Metric(ABC):
     card: ClassVar[Card]
     version: ClassVar[int] = 1
     """Raised whenever the same input gives another number."""
-    kind: ClassVar[Literal["fidelity", "diversity", "coherence", "utility", "privacy"]]
+    kind: ClassVar[Kind]
     needs: ClassVar[frozenset[str]]
     """Modalities that both sides must have."""
     needs_composition: ClassVar[bool] = False

@@ -282,8 +282,15 @@ def cohort_validate(
     ] = None,
 ) -> None:
     """Check a cohort and list every problem; exit status 2 where there is one."""
-    with _loaded_cohort(_source_of(path), [f"path={path}", *(settings or [])]) as cohort:
-        print(f"{path}: {len(cohort)} records, no problem found")
+    from mmbench.errors import CohortError
+
+    try:
+        with _loaded_cohort(_source_of(path), [f"path={path}", *(settings or [])]) as cohort:
+            print(f"{path}: {len(cohort)} records, no problem found")
+    except CohortError as error:
+        for problem in error.problems:
+            print(problem)
+        raise UsageError(f"{path}: problems found: {len(error.problems)}") from None
 
 
 @contextmanager

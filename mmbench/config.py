@@ -83,7 +83,7 @@ def read_config(text: str, where: str, overrides: Sequence[str] = ()) -> Config:
     """
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{where}: {len(text)} characters are no configuration (at most {MAX_BYTES}).")
-    data, lines = _parse_yaml(text, where)
+    data, lines = parse_yaml(text, where)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}.")
     for override in overrides:
@@ -120,7 +120,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {override}: expected path.to.key=value.")
-    value, _ = _parse_yaml(text, f"--set {override}")
+    value, _ = parse_yaml(text, f"--set {override}")
     target = data
     *parents, last = path.split(".")
     for part in parents:
@@ -155,7 +155,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(no
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
-def _parse_yaml(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]:
+def parse_yaml(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """Return the data and the line of every key path."""
     loader = _Loader(text)
     try:

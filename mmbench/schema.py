@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import graphlib
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ Level = str | float | bool
 MAX_ORDINAL_LEVELS = 10
 MAX_CATEGORICAL_LEVELS = 50
 MAX_DECIMALS = 6
+MAX_NUMBER = 1e300
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,14 @@ class Schema:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ConfigError(f"schema: column names are repeated: {', '.join(repeated)}.")
-        for column in self.columns:
-            if column.formula is not None:
-                _check_formula(column, names)
+        for column in self.derived:
+            _check_formula(column, self.columns)
+        try:
+            self._derivation()
+        except graphlib.CycleError as error:
+            raise ConfigError(
+                f"schema: formulas go round in a circle: {' -> '.join(error.args[1])}."
+            ) from None
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -150,10 +157,19 @@ class Schema:
     def derive(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with every derived column computed anew from its formula."""
         result = frame.copy()
-        for column in self.derived:
-            values = _evaluate(_parse(column.formula or ""), result)
-            result[column.name] = values if column.decimals is None else np.round(values, column.decimals)
+        for column in self._derivation():
+            with np.errstate(all="ignore"):
+                values = np.broadcast_to(_evaluate(_parse(column.formula or ""), result), len(result)).copy()
+            # Where the formula has no value, as in a division by zero, there is none.
+            values[~np.isfinite(values)] = np.nan
+            decimals = 0 if column.kind == "integer" else column.decimals
+            result[column.name] = values if decimals is None else np.round(values, decimals)
         return result[self.names]
+
+    def _derivation(self) -> list[Column]:
+        """Return the derived columns in an order in which each follows those that it is made of."""
+        parts = {column.name: _names_in(_parse(column.formula or "")) for column in self.derived}
+        return [self[name] for name in graphlib.TopologicalSorter(parts).static_order() if name in parts]
 
     def codes(self, frame: pd.DataFrame) -> np.ndarray:
         """Return a table as numbers, float64 of shape (n, columns).
@@ -245,18 +261,23 @@ def _infer_column(series: pd.Series, name: str, correction: dict[str, Any]) -> C
         raise CohortError(f"column '{name}': every value is missing; leave it out with 'drop'.")
     if present.nunique() == 1:
         raise CohortError(
-            f"column '{name}': every value is {present.iloc[0]!r}; a column with one value carries nothing: "
+            f"column '{name}': every value is {_shown(present.iloc[0])}; a column with one value carries nothing: "
             "leave it out with 'drop'."
         )
     guess: dict[str, Any] = {"missing": bool(series.isna().any())}
     numbers = as_numbers(series)
+    if numbers is not None and np.isinf(numbers).any():
+        bad = series[np.isinf(numbers)]
+        raise CohortError(
+            f"column '{name}', row {bad.index[0]}: {_shown(bad.iloc[0])} is no finite number; mark it n/a."
+        )
     kind = correction.get("kind") or _infer_kind(present, numbers, name)
     guess["kind"] = kind
     if kind in ("continuous", "integer"):
         if numbers is None:
             bad = present[pd.to_numeric(present, errors="coerce").isna()]
             raise CohortError(
-                f"column '{name}', row {bad.index[0]}: {bad.iloc[0]!r} is no number; correct it or mark it n/a."
+                f"column '{name}', row {bad.index[0]}: {_shown(bad.iloc[0])} is no number; correct it or mark it n/a."
             )
         guess |= {"minimum": float(numbers.min()), "maximum": float(numbers.max())}
         if kind == "continuous":
@@ -264,15 +285,14 @@ def _infer_column(series: pd.Series, name: str, correction: dict[str, Any]) -> C
     elif isinstance(series.dtype, pd.CategoricalDtype):
         guess["levels"] = tuple(series.dtype.categories.tolist())
     elif kind != "boolean" and "levels" not in correction:
-        levels = present if numbers is None else numbers.dropna()
-        guess["levels"] = tuple(
-            sorted(level.item() if hasattr(level, "item") else level for level in set(levels))
-        )
+        found = present.map(str) if numbers is None else numbers.dropna().map(_plain)
+        guess["levels"] = tuple(sorted(set(found)))
     return _column_from(guess | correction, name)
 
 
 def _infer_kind(present: pd.Series, numbers: pd.Series | None, name: str) -> Kind:
-    if pd.api.types.is_bool_dtype(present) or set(map(str, present.unique())) <= {"True", "False"}:
+    texts = {str(value).lower() for value in present.unique()}
+    if pd.api.types.is_bool_dtype(present) or texts <= {"true", "false"}:
         return "boolean"
     distinct = present.nunique()
     if isinstance(present.dtype, pd.CategoricalDtype):
@@ -291,6 +311,16 @@ def _infer_kind(present: pd.Series, numbers: pd.Series | None, name: str) -> Kin
     return "integer" if np.all(values == np.round(values)) else "continuous"
 
 
+def _shown(value: Any) -> str:
+    """Return a value as Python writes it, without numpy's type around it."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _plain(number: float) -> float:
+    """Return a whole number as an int, so that it prints without a decimal point."""
+    return int(number) if number == round(number) else float(number)
+
+
 def _decimals(values: np.ndarray) -> int:
     for decimals in range(MAX_DECIMALS):
         if np.allclose(values, np.round(values, decimals), rtol=0, atol=0.5 * 10.0 ** -(MAX_DECIMALS + 1)):
@@ -306,13 +336,19 @@ def _coerce_column(series: pd.Series, column: Column) -> tuple[pd.Series | pd.Ca
         numbers = pd.to_numeric(series, errors="coerce").astype(float)
         bad = series.notna() & (numbers.isna() | ~np.isfinite(numbers.fillna(0.0)))
         if bad.any():
-            complaints.append(f"row {series.index[bad][0]}: {series[bad].iloc[0]!r} is no finite number.")
+            complaints.append(
+                f"row {series.index[bad][0]}: {_shown(series[bad].iloc[0])} is no finite number."
+            )
         elif column.kind == "integer" and (odd := numbers.notna() & (numbers != numbers.round())).any():
-            complaints.append(f"row {series.index[odd][0]}: {series[odd].iloc[0]!r} is no whole number.")
+            complaints.append(
+                f"row {series.index[odd][0]}: {_shown(series[odd].iloc[0])} is no whole number."
+            )
         return numbers, complaints
     lookup: dict[Any, Level] = {str(level): level for level in column.levels}
     # "1", 1 and 1.0 are one level: the text form depends on how the file was read.
     lookup |= {float(level): level for level in column.levels if _is_number(level)}
+    if column.kind == "boolean" and all(isinstance(level, bool) for level in column.levels):
+        lookup |= {"false": False, "true": True, "FALSE": False, "TRUE": True, 0.0: False, 1.0: True}
     values = [
         None if missing else _find(value, lookup)
         for value, missing in zip(series, series.isna(), strict=True)
@@ -321,7 +357,7 @@ def _coerce_column(series: pd.Series, column: Column) -> tuple[pd.Series | pd.Ca
     if bad_rows:
         i = bad_rows[0]
         complaints.append(
-            f"row {series.index[i]}: {series.iloc[i]!r} is not among the levels {list(column.levels)}."
+            f"row {series.index[i]}: {_shown(series.iloc[i])} is not among the levels {list(column.levels)}."
         )
     categorical = pd.Categorical(values, categories=list(column.levels), ordered=column.kind == "ordinal")
     return categorical, complaints
@@ -339,7 +375,7 @@ def _is_number(value: Any) -> bool:
 
 def _find(value: Any, lookup: dict[Any, Level]) -> Level | None:
     found = lookup.get(str(value))
-    if found is None and _is_number(value):
+    if found is None and (_is_number(value) or isinstance(value, bool)):
         found = lookup.get(float(value))
     return found
 
@@ -359,20 +395,31 @@ def _parse(formula: str) -> ast.expr:
     return ast.parse(re.sub(r"\^", "**", formula), mode="eval").body
 
 
-def _check_formula(column: Column, names: list[str]) -> None:
+def _names_in(tree: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _check_formula(column: Column, columns: Sequence[Column]) -> None:
+    if column.discrete:
+        raise ConfigError(
+            f"column '{column.name}': a formula gives numbers, but the column is {column.kind}."
+        )
+    names = [other.name for other in columns if not other.discrete]
     try:
         tree = _parse(column.formula or "")
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ConfigError(f"column '{column.name}': formula '{column.formula}' is no expression.") from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             if node.id not in names or node.id == column.name:
                 raise ConfigError(
-                    f"column '{column.name}': formula '{column.formula}' names no other column '{node.id}'. "
+                    f"column '{column.name}': formula '{column.formula}': '{node.id}' is no other column of "
+                    f"numbers. "
                     f"{did_you_mean(node.id, set(names) - {column.name})}"
                 )
         elif isinstance(node, ast.Constant):
-            if not isinstance(node.value, int | float):
+            number = node.value
+            if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > MAX_NUMBER:
                 raise ConfigError(
                     f"column '{column.name}': formula '{column.formula}': only numbers may stand in it."
                 )
@@ -387,8 +434,9 @@ def _evaluate(node: ast.expr, frame: pd.DataFrame) -> Any:
     match node:
         case ast.Name(id=name):
             return frame[name].to_numpy(float)
-        case ast.Constant(value=value):
-            return value
+        case ast.Constant(value=int() | float() as value):
+            # In Python's whole numbers 9**9**9 would be computed digit by digit.
+            return np.float64(value)
         case ast.UnaryOp(op=op, operand=operand):
             return _OPERATORS[type(op)](_evaluate(operand, frame))
         case ast.BinOp(left=left, op=op, right=right):

@@ -106,7 +106,8 @@ def score_rows(
     rows = []
     missing = {output.name: output for output in metric.outputs}
     directions = {output.name: output.direction for output in metric.outputs}
-    base = {**common, "metric": name, "kind": metric.kind, "metric_version": metric.version}
+    kinds = {output.name: output.kind or metric.kind for output in metric.outputs}
+    base = {**common, "metric": name, "metric_version": metric.version}
     for item in found:
         if item.output not in directions:
             raise ValueError(f"metric '{name}' returned '{item.output}', which it does not declare")
@@ -118,6 +119,7 @@ def score_rows(
             | {
                 "score": item.output,
                 "item": item.item,
+                "kind": kinds[item.output],
                 "direction": directions[item.output],
                 "value": item.value,
                 "ci_low": item.low,
@@ -134,6 +136,7 @@ def score_rows(
             | {
                 "score": output.name,
                 "item": "",
+                "kind": kinds[output.name],
                 "direction": output.direction,
                 "status": "failed" if status == "ok" else status,
                 "reason": lost,

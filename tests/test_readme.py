@@ -56,3 +56,12 @@ def test_every_link_in_the_documents_leads_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_score_is_documented():
+    from mmbench import plugins
+
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    for name in plugins.names("metrics"):
+        for output in plugins.load("metrics", name).outputs:
+            assert f"`{output.name}`" in page

@@ -103,7 +103,7 @@ def test_cohort_make_inspect_validate(mmbench, tmp_path):
     volumes.write_bytes(bytes(data))
     broken = mmbench("cohort", "validate", "six")
     assert broken.returncode == 2
-    assert "six" in broken.stderr
+    assert "six" in broken.stdout
 
 
 def test_resume_takes_no_other_options(mmbench):

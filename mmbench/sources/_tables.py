@@ -1,0 +1,228 @@
+"""Clinical tables from text files: read strictly, typed by a schema, every problem named by file and row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pydantic
+
+from mmbench.api import CohortError, Column, Schema, as_numbers
+from mmbench.config import parse_yaml
+from mmbench.errors import ConfigError, did_you_mean
+from mmbench.schema import MAX_ORDINAL_LEVELS
+from mmbench.sources._checks import gathered
+
+Corrections = Path | dict[str, dict[str, Any]] | None
+"""A schema file, the same as a mapping, or nothing."""
+
+
+def read_text_table(path: Path, delimiter: str, missing: Collection[str]) -> pd.DataFrame:
+    """Read a delimited text file into a table of text.
+
+    Args:
+        path: The file; UTF-8, the first line names the columns.
+        delimiter: Character between fields.
+        missing: Texts that stand for a missing value; all others are taken as they are.
+
+    Raises:
+        CohortError: The file is absent, no text, has no rows, or a line has more or fewer fields than the header.
+    """
+    try:
+        # utf-8-sig drops the byte-order mark that spreadsheet programs write before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader if fields]
+    except FileNotFoundError:
+        raise CohortError(f"{path}: no such file; expected a table with a row for each subject.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(f"{path}: cannot be read ({error}); save it as UTF-8 text.") from None
+    if len(lines) < 2:
+        raise CohortError(f"{path}: no rows; expected a line of column names and a line for each subject.")
+    (_, header), *body = lines
+    problems = _header_problems(path, header, delimiter)
+    problems += [
+        f"{path}, line {number}: {len(fields)} fields, expected {len(header)} as in the first line; "
+        "check the separators of this line."
+        for number, fields in body
+        if len(fields) != len(header)
+    ]
+    if problems:
+        raise CohortError(problems)
+    rows = [[None if field in missing else field for field in fields] for _, fields in body]
+    return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def _header_problems(path: Path, header: list[str], delimiter: str) -> list[str]:
+    problems = []
+    repeated = sorted({name for name in header if header.count(name) > 1 and name})
+    if repeated:
+        problems.append(f"{path}: column names are repeated: {', '.join(repeated)}; rename or remove them.")
+    if "" in header:
+        problems.append(f"{path}: column {header.index('') + 1} has no name; name or remove it.")
+    others = [other for other in ",;\t" if other != delimiter and other in header[0]]
+    if len(header) == 1 and others:
+        problems.append(
+            f"{path}: the first line is separated by {others[0]!r}, expected {delimiter!r}; save the table so."
+        )
+    return problems
+
+
+def corrections_of(schema: Corrections) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return what a schema parameter sets for each column, and the name of its place for messages.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds something that is no attribute of a column.
+    """
+    where, entries = "schema", schema or {}
+    if isinstance(schema, Path):
+        where = str(schema)
+        try:
+            entries = parse_yaml(schema.read_text(encoding="utf-8"), where)[0] or {}
+        except FileNotFoundError:
+            raise ConfigError(f"{schema}: no such schema file.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{schema}: cannot be read ({error}).") from None
+    if not isinstance(entries, dict):
+        raise ConfigError(
+            f"{where}: expected a mapping from column names to their attributes, e.g. 'age: {{unit: years}}'."
+        )
+    types = typing.get_type_hints(Column)
+    del types["name"]
+    result: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, Mapping):
+            raise ConfigError(
+                f"{where}: column '{name}': expected attributes such as 'kind: ordinal', got {entry!r}."
+            )
+        for key, value in entry.items():
+            if key not in types:
+                raise ConfigError(
+                    f"{where}: column '{name}': unknown key '{key}'. {did_you_mean(str(key), types)}"
+                )
+            try:
+                checked = pydantic.TypeAdapter(types[key]).validate_python(value)
+                # As they were written: pydantic would turn the level 1 into 1.0.
+                checked = tuple(value) if key == "levels" else checked
+            except pydantic.ValidationError as error:
+                raise ConfigError(
+                    f"{where}: column '{name}': {key}: {value!r}: {error.errors()[0]['msg']}."
+                ) from None
+            result.setdefault(str(name), {})[key] = checked
+    return result, where
+
+
+def sidecar_corrections(path: Path, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return what a BIDS sidecar (``participants.json``) says of the columns of ``frame``.
+
+    ``Units``, ``Description`` and ``Levels`` are taken. Levels count where the column has levels and not
+    numbers: text, or at most ten distinct numbers.
+
+    Raises:
+        CohortError: The file is there but is no JSON object of objects.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CohortError(f"{path}: cannot be read as JSON ({error}); correct or remove it.") from None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise CohortError(f"{path}: expected an object with an object for each column; correct or remove it.")
+    result: dict[str, dict[str, Any]] = {}
+    for name in frame.columns.intersection(list(entries)):
+        entry, found = entries[name], result.setdefault(name, {})
+        for key, attribute in (("Units", "unit"), ("Description", "description")):
+            if entry.get(key):
+                found[attribute] = str(entry[key])
+        if entry.get("Levels"):
+            found |= _sidecar_levels(frame[name], list(entry["Levels"]))
+    return result
+
+
+def _sidecar_levels(series: pd.Series, levels: list[Any]) -> dict[str, Any]:
+    numbers = as_numbers(series)
+    if numbers is None:
+        return {"levels": tuple(map(str, levels))}
+    as_levels = as_numbers(pd.Series(levels, dtype=object))
+    if as_levels is None or numbers.nunique() > MAX_ORDINAL_LEVELS:
+        return {}
+    return {"levels": tuple(as_levels)}
+
+
+def type_table(
+    frame: pd.DataFrame,
+    where: Path,
+    schema: Corrections,
+    drop: Sequence[str] = (),
+    sidecar: Path | None = None,
+) -> tuple[Schema, pd.DataFrame]:
+    """Infer a table's schema, correct it, and return it with the table that obeys it.
+
+    Args:
+        frame: Table whose index names the rows.
+        where: File of the table, for messages.
+        schema: The user's corrections; they go before the sidecar's.
+        drop: Columns to leave out.
+        sidecar: BIDS description of the columns.
+
+    Raises:
+        CohortError: A column cannot be used, or a value is of another type, outside the range or not among the
+            levels. All problems are listed.
+        ConfigError: ``drop`` or ``schema`` names an unknown column, or ``schema`` an unknown attribute.
+    """
+    for name in drop:
+        if name not in frame:
+            raise ConfigError(f"drop: {where} has no column '{name}'. {did_you_mean(name, frame.columns)}")
+    frame = frame.drop(columns=list(drop))
+    if not len(frame.columns):
+        raise CohortError(f"{where}: no columns beside the identifiers; expected clinical columns.")
+    own, place = corrections_of(schema)
+    for name in own:
+        if name not in frame:
+            raise ConfigError(f"{place}: {where} has no column '{name}'. {did_you_mean(name, frame.columns)}")
+    problems: list[str] = []
+    described: dict[str, dict[str, Any]] = {}
+    if sidecar is not None:
+        with gathered(problems):
+            described = sidecar_corrections(sidecar, frame)
+    corrections = {name: described.get(name, {}) | own.get(name, {}) for name in {*described, *own}}
+    beyond = {name: _beyond(frame[name], entry) for name, entry in corrections.items()}
+    problems += [f"{where}: column '{name}', {text}" for name, texts in beyond.items() for text in texts]
+    if any(beyond.values()):
+        # The other columns are still looked at, without formulas, which may name the columns left aside.
+        frame = frame[[name for name in frame.columns if not beyond.get(name)]]
+        corrections = {
+            name: {key: value for key, value in entry.items() if key != "formula"}
+            for name, entry in corrections.items()
+            if name in frame
+        }
+    try:
+        inferred = Schema.infer(frame, corrections)
+        with gathered(problems):
+            table = inferred.coerce(frame, str(where))
+    except CohortError as error:
+        problems += [f"{where}: {text}" for text in error.problems]
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    if problems:
+        raise CohortError(problems)
+    return inferred, table
+
+
+def _beyond(series: pd.Series, correction: Mapping[str, Any]) -> list[str]:
+    low, high = correction.get("minimum"), correction.get("maximum")
+    numbers = pd.to_numeric(series, errors="coerce").astype(float)
+    limits = [(low, numbers < (-math.inf if low is None else low), "at least")]
+    limits += [(high, numbers > (math.inf if high is None else high), "at most")]
+    return [
+        f"row {row}: {series[row]} lies outside the range, expected {word} {limit:g}; correct the value or the schema."
+        for limit, outside, word in limits
+        for row in series.index[outside]
+    ]
