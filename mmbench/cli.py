@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmbench.config import Config
+    from mmbench.inspection import CohortCard
     from mmbench.plan import Plan
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -434,8 +435,37 @@ def _print_scores(console: Console, scores: Any) -> None:
     console.print(table)
 
 
-def _print_card(card: Any) -> None:
-    _console(stderr=False).print(str(card), markup=False, highlight=False, soft_wrap=True)
+def _print_card(card: CohortCard) -> None:
+    from rich.table import Table
+
+    console = _console(stderr=False)
+    console.print(f"{card.name}: {card.records} records of {card.subjects} subjects", markup=False)
+    table = Table(box=None)
+    for heading in ("column", "kind", "unit", "missing", "values", "description"):
+        table.add_column(heading)
+    for column in card.columns:
+        if column.counts:
+            values = ", ".join(f"{level}: {count}" for level, count in column.counts.items())
+        else:
+            values = f"{column.minimum:g} to {column.maximum:g}, median {column.median:g}"
+        missing = f"{column.missing:.0%}" if column.missing else ""
+        table.add_row(column.name, column.kind, column.unit, missing, values, column.description)
+    console.print(table)
+    if card.geometry is not None:
+        shape = " x ".join(map(str, card.geometry.shape))
+        spacing = " x ".join(f"{value:g}" for value in card.geometry.spacing)
+        console.print(f"volumes: {shape} voxels of {spacing} mm", markup=False, highlight=False)
+    for channel in card.channels:
+        parts = ", ".join(f"{percent} %: {value:.3g}" for percent, value in channel.percentiles.items())
+        console.print(
+            f"  {channel.name}: {channel.minimum:.3g} to {channel.maximum:.3g}; foreground "
+            f"{channel.foreground:.0%} of the voxels, its percentiles {parts}",
+            markup=False,
+            highlight=False,
+        )
+    if card.truth:
+        names = ", ".join(quantity.name for quantity in card.truth)
+        console.print(f"known composition: {names}", markup=False, highlight=False)
 
 
 def _facts(plugin: type) -> dict[str, Any]:
