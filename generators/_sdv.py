@@ -56,12 +56,11 @@ class SdvGenerator(Generator):
             with _epochs(_MODULES[self.synthesizer_class], context):
                 # sdv 2 takes a table by name and refuses a bare frame; sdv 1 the other way round.
                 self._model.fit({_TABLE: frame} if _major_version() >= 2 else frame)
-        losses = self._model.get_loss_values()
-        for row in losses.itertuples(index=False):
-            values = row._asdict()
-            step = int(values.pop("Epoch"))
-            for name, value in values.items():
-                context.log(name.lower().replace(" ", "_"), float(np.mean(value)), step)
+        for epoch, losses in self._model.get_loss_values().groupby("Epoch"):
+            for name in losses.columns.difference(["Epoch", "Batch"]):
+                context.log(
+                    name.lower().replace(" ", "_"), float(losses[name].astype(float).mean()), int(epoch)
+                )
 
     def sample(self, n: int, seed: int, given: Mapping[str, Any] | None = None) -> Sample:
         with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mmbench.api import Card, Evidence, Metric, Output, Score, Trial, param, stats
+from mmbench.api import TABLE, VOLUME, Card, Metric, Output, Score, Trial, param, stats
 
 from ._image_space import whiten
 from ._neighbours import capped, distances
@@ -20,9 +20,17 @@ _LARGEST_RATIO = np.log(1000)  # beyond this nearer is nearer; keeps an exact co
 _TAIL = 0.02
 
 
+_REFERENCE = (
+    "The comparison with a holdout: Platzer, Reutterer 2021, Holdout-Based Empirical Assessment of "
+    "Mixed-Type Synthetic Data (Front Big Data 4); exactness of the permutation test: Lehmann, Romano "
+    "2005, Testing Statistical Hypotheses, section 15.2; why distances alone give no privacy: Yao, Krco, "
+    "Ganev, de Montjoye 2025, The DCR Delusion (arXiv:2505.01524)"
+)
+
+
 @dataclass
-class Memorisation(Metric):
-    """Share of synthetic records whose nearest real record is a training record, in two spaces.
+class TableMemorisation(Metric):
+    """Share of synthetic rows whose nearest real row is a training row.
 
     With N training and m reference records a record that was not memorised has a training record as its
     nearest with probability N / (N + m). The share S is therefore reweighted to equal sizes,
@@ -41,21 +49,14 @@ class Memorisation(Metric):
     does not tell the labels apart.
     """
 
-    dimensions: int = param(32, "most principal components of a block of image features", minimum=1)
     permutations: int = param(499, "label permutations of the test", minimum=19)
     max_records: int = param(2000, "largest number of records of a sample that is used", minimum=50)
     repeats: int = param(40, "halves drawn for the interval", minimum=10)
 
-    card = Card(
-        "Share of synthetic records nearer to training records than to unseen real ones, with an exact test.",
-        "The comparison with a holdout: Platzer, Reutterer 2021, Holdout-Based Empirical Assessment of "
-        "Mixed-Type Synthetic Data (Front Big Data 4); exactness of the permutation test: Lehmann, Romano "
-        "2005, Testing Statistical Hypotheses, section 15.2; why distances alone give no privacy: Yao, Krco, "
-        "Ganev, de Montjoye 2025, The DCR Delusion (arXiv:2505.01524)",
-    )
+    card = Card("Share of synthetic rows nearer to training rows than to unseen real ones.", _REFERENCE)
     version = 1
     kind = "privacy"
-    needs = frozenset()
+    needs = TABLE
     null = "copies"
     outputs = (
         Output(
@@ -66,6 +67,36 @@ class Memorisation(Metric):
             "lower",
             0.5,
         ),
+    )
+
+    def scores(self, trial: Trial) -> Iterable[Score]:
+        sides = (trial.synthetic, trial.train, trial.reference)
+        if reason := _too_few(trial) or no_table(*sides):
+            return undefined(self.outputs, reason)
+        tables = [side.cohort.rows.iloc[capped(len(side), self.max_records, trial.seed)] for side in sides]
+        space = TableSpace.fit(trial.schema, pd.concat(tables[1:]))
+        points = [space.embed(table) for table in tables]
+        return _compare(self.outputs, points, self.permutations, self.repeats, trial.seed)
+
+
+@dataclass
+class ImageMemorisation(Metric):
+    """Share of synthetic volumes whose nearest real volume is a training volume.
+
+    The same share and test as :class:`TableMemorisation`, in the whitened space of the image features.
+    """
+
+    dimensions: int = param(32, "most principal components of a block of image features", minimum=1)
+    permutations: int = param(499, "label permutations of the test", minimum=19)
+    max_records: int = param(2000, "largest number of records of a sample that is used", minimum=50)
+    repeats: int = param(40, "halves drawn for the interval", minimum=10)
+
+    card = Card("Share of synthetic volumes nearer to training volumes than to unseen real ones.", _REFERENCE)
+    version = 1
+    kind = "privacy"
+    needs = VOLUME
+    null = "copies"
+    outputs = (
         Output(
             "image-memorisation",
             "Image memorisation",
@@ -78,60 +109,48 @@ class Memorisation(Metric):
     )
 
     def scores(self, trial: Trial) -> Iterable[Score]:
-        table, image = self.outputs
         sides = (trial.synthetic, trial.train, trial.reference)
-        problem = too_few(trial)
-        if not problem and len(trial.train) < 2:
-            problem = "the training sample has fewer than 2 records"
-        if reason := problem or no_table(*sides):
-            yield from undefined([table], reason)
-        else:
-            yield from self._compare(table, self._rows(*sides, trial.seed), trial.seed)
-        if reason := problem or no_features(*sides):
-            yield from undefined([image], reason)
-        else:
-            yield from self._compare(image, self._volumes(*sides, trial.seed), trial.seed)
-
-    def _rows(self, synthetic: Evidence, train: Evidence, reference: Evidence, seed: int) -> list[np.ndarray]:
-        tables = [
-            side.cohort.rows.iloc[capped(len(side), self.max_records, seed)]
-            for side in (synthetic, train, reference)
-        ]
-        space = TableSpace.fit(synthetic.cohort.schema, pd.concat(tables[1:]))
-        return [space.embed(table) for table in tables]
-
-    def _volumes(
-        self, synthetic: Evidence, train: Evidence, reference: Evidence, seed: int
-    ) -> list[np.ndarray]:
+        if reason := _too_few(trial) or no_features(*sides):
+            return undefined(self.outputs, reason)
         features = [
-            np.asarray(side.features)[capped(len(side), self.max_records, seed)]
-            for side in (synthetic, train, reference)
+            np.asarray(side.features)[capped(len(side), self.max_records, trial.seed)] for side in sides
         ]
         real = np.concatenate(features[1:])
-        return [
+        points = [
             np.concatenate(
                 [whiten(part[:, b], real[:, b], self.dimensions) for b in range(real.shape[1])], axis=1
             )
             for part in features
         ]
+        return _compare(self.outputs, points, self.permutations, self.repeats, trial.seed)
 
-    def _compare(self, output: Output, points: list[np.ndarray], seed: int) -> list[Score]:
-        synthetic, train, reference = points
-        if not synthetic.shape[1]:
-            return undefined([output], "nothing varies among the real records")
-        to_train, to_reference = distances(train, synthetic), distances(reference, synthetic)
 
-        def share(others: np.ndarray, trains: np.ndarray, rows: np.ndarray) -> float:
-            return balanced_share(to_train[np.ix_(trains, others)], to_reference[np.ix_(rows, others)])
+def _too_few(trial: Trial) -> str:
+    few_train = "the training sample has fewer than 2 records" if len(trial.train) < 2 else ""
+    return too_few(trial) or few_train
 
-        estimate = stats.half_subsampling(share, tuple(map(len, points)), seed, self.repeats)
-        near_copies = float((_log_ratio(to_train, to_reference) < _NEAR_COPY).mean())
-        p = permutation_p(to_train, to_reference, self.permutations, np.random.default_rng(seed))
-        return [
-            Score.of(output.name, within(estimate)),
-            Score(output.name, p, item="p"),
-            Score(output.name, near_copies, item="near-copies"),
-        ]
+
+def _compare(
+    outputs: tuple[Output, ...], points: list[np.ndarray], permutations: int, repeats: int, seed: int
+) -> list[Score]:
+    """Return share, p and near copies of points of the synthetic, training and reference records."""
+    synthetic, train, reference = points
+    if not synthetic.shape[1]:
+        return undefined(outputs, "nothing varies among the real records")
+    to_train, to_reference = distances(train, synthetic), distances(reference, synthetic)
+
+    def share(others: np.ndarray, trains: np.ndarray, rows: np.ndarray) -> float:
+        return balanced_share(to_train[np.ix_(trains, others)], to_reference[np.ix_(rows, others)])
+
+    estimate = stats.half_subsampling(share, tuple(map(len, points)), seed, repeats)
+    near_copies = float((_log_ratio(to_train, to_reference) < _NEAR_COPY).mean())
+    p = permutation_p(to_train, to_reference, permutations, np.random.default_rng(seed))
+    name = outputs[0].name
+    return [
+        Score.of(name, within(estimate)),
+        Score(name, p, item="p"),
+        Score(name, near_copies, item="near-copies"),
+    ]
 
 
 def balanced_share(to_train: np.ndarray, to_reference: np.ndarray) -> float:

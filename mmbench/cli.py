@@ -414,24 +414,20 @@ def _print_plan_tail(console: Console, plan: Plan) -> None:
 
 
 def _print_scores(console: Console, scores: Any) -> None:
+    import math
+
     from rich.table import Table
 
     heads = scores[(scores["item"] == "") & (scores["status"] == "ok")]
+    means = heads.groupby(["score", "generator"])["scaled"].mean()
     table = Table(box=None, title="scaled scores: 1 = real against real, 0 = destroyed reference")
-    names = list(dict.fromkeys(heads["score"]))
-    for heading in ("generator", *names):
-        table.add_column(heading)
-    means = heads.pivot_table(index="generator", columns="score", values="scaled", aggfunc="mean")
-    for label in dict.fromkeys(scores["generator"]):
-        cells = []
-        for name in names:
-            known = (
-                label in means.index
-                and name in means.columns
-                and means.loc[label, name] == means.loc[label, name]
-            )
-            cells.append(f"{means.loc[label, name]:.2f}" if known else "-")
-        table.add_row(label, *cells)
+    table.add_column("score", no_wrap=True)
+    labels = list(dict.fromkeys(scores["generator"]))
+    for label in labels:
+        table.add_column(label, justify="right", overflow="fold")
+    for name in dict.fromkeys(heads["score"]):
+        values = [means.get((name, label), math.nan) for label in labels]
+        table.add_row(name, *("-" if math.isnan(value) else f"{value:.2f}" for value in values))
     console.print(table)
 
 

@@ -245,6 +245,11 @@ def _outputs(plan: Plan) -> list[dict[str, Any]]:
         for output in metric.outputs:
             card = dataclasses.asdict(metric.card)
             outputs.append(
-                {**dataclasses.asdict(output), "kind": output.kind or metric.kind, "metric": planned.name, "card": card}
+                {
+                    **dataclasses.asdict(output),
+                    "kind": output.kind or metric.kind,
+                    "metric": planned.name,
+                    "card": card,
+                }
             )
     return outputs

@@ -93,15 +93,26 @@ def _work(arguments: argparse.Namespace) -> int:
         text = str(error) if isinstance(error, MmbenchError) else f"{type(error).__name__}: {error}"
         out_of_memory = type(error).__name__ == "OutOfMemoryError"
         record |= {"status": "out_of_memory" if out_of_memory else "failed", "reason": text}
-    scale = 2**20 if sys.platform == "darwin" else 2**10
     record |= {
         "phase": "" if record["status"] == "ok" else record["phase"],
         "seconds": work.seconds if work else {},
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
+        "peak_rss_mb": _peak_mb(),
         "ended": time.time(),
     }
     write_json(folder / "status.json", record)
     return 0 if record["status"] == "ok" else 1
+
+
+def _peak_mb() -> float:
+    """Return the largest resident memory of this process in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's ru_maxrss starts at that of the process that started this one; VmHWM does not.
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def _device(wanted: str) -> str:

@@ -2,12 +2,27 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mmbench.metrics.memorisation import Memorisation, balanced_share, permutation_p
+from mmbench.metrics.memorisation import (
+    ImageMemorisation,
+    TableMemorisation,
+    balanced_share,
+    permutation_p,
+)
 from scipy.spatial.distance import cdist
 
 from mmbench.api import Evidence
 
 OUTPUTS = ("table-memorisation", "image-memorisation")
+
+
+def scored(trial):
+    """Return every score of both metrics by output and item."""
+    found = [*TableMemorisation().scores(trial), *ImageMemorisation().scores(trial)]
+    return {(score.output, score.item): score for score in found}
+
+
+def heads(trial):
+    return {output: score for (output, item), score in scored(trial).items() if not item}
 
 
 def test_share_is_one_half_without_memorisation_whatever_the_sizes():
@@ -45,16 +60,16 @@ def test_p_is_uniform_without_memorisation():
 
 def test_copies_raise_the_alarm_and_all_copies_reach_one(people):
     trial = people.trial()
-    real = {(score.output, score.item): score for score in Memorisation().scores(trial)}
+    real = scored(trial)
     mixed = trial.synthetic.take(np.arange(120))
     rows = mixed.cohort.rows.copy()
     rows.iloc[:36] = trial.train.cohort.rows.iloc[:36].to_numpy()
     features = mixed.features.copy()
     features[:36] = trial.train.features[:36]
     some = people.with_table(dataclasses.replace(mixed, features=features), people.schema.coerce(rows))
-    some = {(score.output, score.item): score for score in Memorisation().scores(people.trial(some))}
+    some = scored(people.trial(some))
     copies = people.trial(trial.train.take(np.arange(120)))
-    whole = {(score.output, score.item): score for score in Memorisation().scores(copies)}
+    whole = scored(copies)
     for name in OUTPUTS:
         assert real[name, ""].low < 0.5 < real[name, ""].high
         assert real[name, "p"].value > 0.05
@@ -64,26 +79,26 @@ def test_copies_raise_the_alarm_and_all_copies_reach_one(people):
         assert whole[name, "p"].value == pytest.approx(1 / 500)
 
 
-def test_orders_and_sizes_do_not_matter(people, headline):
+def test_orders_and_sizes_do_not_matter(people):
     trial = people.trial(people.draw(70, 9))
-    first = headline(Memorisation(), trial)
+    first = heads(trial)
     shuffled = people.map_trial(
         trial, lambda side: side.take(np.random.default_rng(1).permutation(len(side)))
     )
-    shuffled = headline(Memorisation(), people.map_trial(shuffled, people.columns_reversed))
+    shuffled = heads(people.map_trial(shuffled, people.columns_reversed))
     for name in OUTPUTS:
         assert shuffled[name].value == pytest.approx(first[name].value, abs=1e-9)
 
 
-def test_an_absent_modality_and_few_records_give_a_reason(people, headline):
+def test_an_absent_modality_and_few_records_give_a_reason(people):
     trial = people.trial()
-    rows_only = headline(Memorisation(), people.trial(Evidence(trial.synthetic.cohort)))
+    rows_only = heads(people.trial(Evidence(trial.synthetic.cohort)))
     assert np.isfinite(rows_only["table-memorisation"].value)
     assert np.isnan(rows_only["image-memorisation"].value)
     assert "no image features" in rows_only["image-memorisation"].reason
-    images_only = headline(Memorisation(), people.trial(people.with_table(trial.synthetic, None)))
+    images_only = heads(people.trial(people.with_table(trial.synthetic, None)))
     assert np.isnan(images_only["table-memorisation"].value)
     assert "no table" in images_only["table-memorisation"].reason
     assert np.isfinite(images_only["image-memorisation"].value)
-    for score in headline(Memorisation(), people.trial(people.draw(4, 1))).values():
+    for score in heads(people.trial(people.draw(4, 1))).values():
         assert "4 records" in score.reason
