@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as scipy_stats
+
 from mmbench.metrics._association import (
     MixedTable,
     centred_ranks,
@@ -9,7 +11,6 @@ from mmbench.metrics._association import (
     rank_correlations,
     signed_epsilon,
 )
-from scipy import stats as scipy_stats
 
 
 @pytest.fixture

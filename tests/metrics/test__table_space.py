@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from mmbench.metrics._table_space import MAX_MISMATCH, TableSpace
 from scipy.spatial.distance import pdist
 
 from mmbench.api import Column, Schema
+from mmbench.metrics._table_space import MAX_MISMATCH, TableSpace
 
 
 def test_two_random_real_rows_are_at_squared_distance_one(people):

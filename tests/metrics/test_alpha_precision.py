@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
+
+from mmbench.api import Trial
 from mmbench.metrics._neighbours import kth_nearest
 from mmbench.metrics.alpha_precision import (
     AlphaPrecision,
@@ -8,9 +11,6 @@ from mmbench.metrics.alpha_precision import (
     authentic,
     beta_recall,
 )
-from scipy.spatial.distance import cdist
-
-from mmbench.api import Trial
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from mmbench.metrics.associations import Associations
 
 from mmbench.api import Trial
+from mmbench.metrics.associations import Associations
 
 NAME = "association-difference"
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from mmbench.metrics.brain_tissue import BrainTissue
 
 from mmbench.api import Geometry, NotMeasurable
+from mmbench.metrics.brain_tissue import BrainTissue
 
 OASIS = Path(__file__).parents[3] / "shared" / "data" / "oasis1-bids"
 GEOMETRY = Geometry.regular((46, 55, 46), (4.0, 4.0, 4.0), ("T1w",))

@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mmbench.metrics.coherence import Coherence, shrunk
 from scipy import stats as scipy_stats
 
 from mmbench.api import Evidence, Trial
+from mmbench.metrics.coherence import Coherence, shrunk
 
 
 def kappa(headline, trial):

@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from mmbench.metrics.column_shapes import ColumnShapes
 from scipy import stats as scipy_stats
 
 from mmbench.api import Cohort, Column, Evidence, Schema, Trial
+from mmbench.metrics.column_shapes import ColumnShapes
 
 
 def one_column(column, values):

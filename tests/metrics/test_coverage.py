@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mmbench.metrics.coverage import ImageCoverage, TableCoverage, clipped_density, coverage
 from scipy.spatial.distance import cdist
 
 from mmbench.api import Evidence, Trial
+from mmbench.metrics.coverage import ImageCoverage, TableCoverage, clipped_density, coverage
 
 
 def pair(seed, n=80, m=60, shift=0.0):

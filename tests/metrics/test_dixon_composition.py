@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from mmbench.metrics.dixon_composition import DixonComposition
 
 from mmbench.api import Geometry, NotMeasurable
+from mmbench.metrics.dixon_composition import DixonComposition
 from mmbench.sources.phantom import PhantomSource
 
 

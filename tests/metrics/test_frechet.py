@@ -2,9 +2,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mmbench.metrics.frechet import Frechet, _cross_by_features, _cross_by_records, frechet_distance
 
 from mmbench.api import Cohort, Column, Evidence, Schema, Trial
+from mmbench.metrics.frechet import Frechet, _cross_by_features, _cross_by_records, frechet_distance
 
 NAME = "frechet-distance"
 

@@ -2,15 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
+
+from mmbench.api import Evidence
 from mmbench.metrics.memorisation import (
     ImageMemorisation,
     TableMemorisation,
     balanced_share,
     permutation_p,
 )
-from scipy.spatial.distance import cdist
-
-from mmbench.api import Evidence
 
 OUTPUTS = ("table-memorisation", "image-memorisation")
 

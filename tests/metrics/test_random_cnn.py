@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from mmbench.metrics.random_cnn import RandomCNN
 
 from mmbench.api import Geometry, Volumes
+from mmbench.metrics.random_cnn import RandomCNN
 
 
 def volumes(n=5, shape=(16, 12, 3), channels=("water", "fat"), seed=0):

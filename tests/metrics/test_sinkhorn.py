@@ -1,11 +1,11 @@
 import numpy as np
 import ot
 import pytest
-from mmbench.metrics._table_space import TableSpace
-from mmbench.metrics.sinkhorn import Sinkhorn, _transport
 from scipy.special import logsumexp
 
 from mmbench.api import Trial
+from mmbench.metrics._table_space import TableSpace
+from mmbench.metrics.sinkhorn import Sinkhorn, _transport
 
 
 def dual(cost, strength):

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from mmbench.reports import _tables, figures
-from mmbench.reports.html import HtmlReport
 
 from mmbench.api import Geometry, Run, Schema
+from mmbench.reports import _tables, figures
+from mmbench.reports.html import HtmlReport
 
 from .conftest import ANCHORS, HOSTILE, HOSTILE_COLUMN, OUTPUTS, SCHEMA, build_run
 

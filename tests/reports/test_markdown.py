@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from mmbench.reports.markdown import MarkdownReport, escape, table
 
 from mmbench.api import Run
+from mmbench.reports.markdown import MarkdownReport, escape, table
 
 from .conftest import OUTPUTS
 
