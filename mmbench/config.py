@@ -161,7 +161,7 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
+                line = getattr(event.start_mark, "line", 0) + 1
                 raise ConfigError(
                     f"{where}, line {line}: anchors and aliases are not taken; repeat the value."
                 )

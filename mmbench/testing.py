@@ -44,15 +44,11 @@ def toy_cohort(n: int = 40, seed: int = 0, channels: int = 1) -> Cohort:
             "weight_kg": (bmi * (height / 100) ** 2).round(1),
             "bmi": bmi,
             "children": np.where(rng.random(n) < 0.15, np.nan, rng.poisson(1.4, n).clip(0, 9)),
-            "activity": np.where(
-                rng.random(n) < 0.1,
-                None,
-                np.array(["low", "moderate", "high"], object)[rng.integers(0, 3, n)],
-            ),
+            "activity": rng.choice(["low", "moderate", "high", "n/a"], n, p=[0.3, 0.4, 0.2, 0.1]),
             "smoker": rng.random(n) < 0.3,
         }
     )
-    table = schema.derive(schema.coerce(table))
+    table = schema.derive(schema.coerce(table.replace("n/a", None)))
     geometry = Geometry.regular((12, 10, 8), (20.0, 20.0, 30.0), [f"c{i}" for i in range(channels)])
     axes = [(np.arange(size) - (size - 1) / 2) / size for size in geometry.shape]
     distance = np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
