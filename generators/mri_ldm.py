@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ from ._imaging import (
     ImageSpace,
     SensorNoise,
     Shuffled,
+    block_size,
     depth_to_space,
     load_model,
     one_cycle,
-    patch_size,
     prefixed,
+    principal_blocks,
     save_model,
     space_to_depth,
     under,
@@ -34,7 +36,7 @@ from ._imaging import (
 DECODING_BATCH = 16
 """Volumes denoised and decoded at a time while sampling: bounds memory."""
 TRAIN_TIMESTEPS = 1000
-SCHEDULE = {
+SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": TRAIN_TIMESTEPS,
     "schedule": "scaled_linear_beta",
     "beta_start": 0.0015,
@@ -51,18 +53,20 @@ SCHEDULE = {
 class MriLDM(Generator):
     """Latent diffusion of volumes alone.
 
-    A KL autoencoder compresses volumes whose voxel blocks are folded into channels, so that its convolutions work on
-    a coarse grid; a U-Net learns to denoise the latents.
+    Voxel blocks are folded into channels, of which the principal components are kept, so that all convolutions
+    work on a coarse grid; a KL autoencoder compresses these and a U-Net learns to denoise its latents.
     """
 
-    autoencoder_steps: int = param(150, "steps of the autoencoder", minimum=1)
-    steps: int = param(300, "steps of the denoiser", minimum=1)
-    batch_size: int = param(12, "volumes in one step of the autoencoder", minimum=1)
-    latent_batch_size: int = param(24, "latents in one step of the denoiser", minimum=1)
-    learning_rate: float = param(1e-3, "largest learning rate of AdamW", minimum=0.0)
+    autoencoder_steps: int = param(300, "steps of the autoencoder", minimum=1)
+    steps: int = param(180, "steps of the denoiser", minimum=1)
+    batch_size: int = param(8, "volumes in one step of the autoencoder", minimum=1)
+    latent_batch_size: int = param(16, "latents in one step of the denoiser", minimum=1)
+    learning_rate: float = param(2e-3, "largest learning rate of AdamW", minimum=0.0)
     width: int = param(32, "channels of the autoencoder; a multiple of 8", minimum=8)
-    latent: int = param(8, "channels of the latent", minimum=1)
-    unet_width: int = param(64, "channels of the U-Net; a multiple of 8", minimum=8)
+    components: int = param(32, "principal components of a voxel block", minimum=1)
+    cells: int = param(800, "largest number of cells of the latent grid", minimum=1)
+    latent: int = param(6, "channels of the latent", minimum=1)
+    unet_width: int = param(32, "channels of the U-Net; a multiple of 8", minimum=8)
     kl_weight: float = param(1e-3, "weight of the divergence from the standard normal", minimum=0.0)
     sampling_steps: int = param(20, "DDIM steps", minimum=1, maximum=TRAIN_TIMESTEPS)
 
@@ -77,24 +81,31 @@ class MriLDM(Generator):
         torch.manual_seed(context.seed)
         generator = torch.Generator().manual_seed(context.seed)
         self.device_ = torch.device(context.device)
-        self.patch_ = patch_size(train.images.geometry.shape)
-        # One halving in the autoencoder and one in the U-Net.
-        self.space_ = ImageSpace.fit(train.images, [4 * edge for edge in self.patch_])
+        geometry = train.images.geometry
+        self.block_ = block_size(geometry.shape, geometry.spacing, self.cells)
+        # The U-Net halves the grid of blocks once.
+        self.space_ = ImageSpace.fit(train.images, [2 * edge for edge in self.block_])
         self._build()
+        components, spread = principal_blocks(
+            self.space_, train.images, self.block_, self.depth_, np.random.default_rng(context.seed)
+        )
+        # Components keep their relative size: what shows most in the image counts most in the loss.
+        self.stem_ = {"components": components, "scale": spread.square().mean().sqrt()}
         self._fit_autoencoder(train, context)
         mean, sigma = self._encode(train)
         self.noise_ = self._fit_noise(train, mean)
         self._fit_denoiser(mean, sigma, context, generator)
 
     def _build(self) -> None:
-        depth = len(self.space_.mean) * int(np.prod(self.patch_))
+        # A block of few voxels has no more components than values.
+        self.depth_ = min(self.components, len(self.space_.mean) * math.prod(self.block_))
         self.autoencoder_ = AutoencoderKL(
             spatial_dims=3,
-            in_channels=depth,
-            out_channels=depth,
-            channels=(self.width, 2 * self.width),
+            in_channels=self.depth_,
+            out_channels=self.depth_,
+            channels=(self.width,),
             num_res_blocks=1,
-            attention_levels=(False, False),
+            attention_levels=(False,),
             latent_channels=self.latent,
             norm_num_groups=8,
             with_encoder_nonlocal_attn=False,
@@ -110,12 +121,14 @@ class MriLDM(Generator):
             num_head_channels=(0, self.unet_width // 2),
             norm_num_groups=8,
         ).to(self.device_)
-        self.grid_ = tuple(
-            size // (2 * edge) for size, edge in zip(self.space_.padded, self.patch_, strict=True)
-        )
+        self.grid_ = tuple(size // edge for size, edge in zip(self.space_.padded, self.block_, strict=True))
 
     def _blocks(self, volumes: np.ndarray) -> Tensor:
-        return space_to_depth(self.space_.encode(volumes), self.patch_).to(self.device_)
+        """Return volumes as components of their blocks, shape (n, components, x', y', z')."""
+        blocks = space_to_depth(self.space_.encode(volumes), self.block_)
+        return (torch.einsum("cd,ndxyz->ncxyz", self.stem_["components"], blocks) / self.stem_["scale"]).to(
+            self.device_
+        )
 
     def _fit_autoencoder(self, train: Cohort, context: Context) -> None:
         model = self.autoencoder_
@@ -125,7 +138,7 @@ class MriLDM(Generator):
         order = Shuffled(len(train), np.random.default_rng(context.seed))
         for step in context.steps(self.autoencoder_steps, "autoencoder"):
             rows = order.draw(self.batch_size)
-            blocks = self._blocks(np.stack([train.images[i] for i in rows]))
+            blocks = self._blocks(train.images.take(rows).stack())
             decoded, mean, sigma = model(blocks)
             divergence = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).mean()
             error = functional.l1_loss(decoded, blocks) + functional.mse_loss(decoded, blocks)
@@ -144,21 +157,26 @@ class MriLDM(Generator):
     @torch.no_grad()
     def _encode(self, train: Cohort) -> tuple[Tensor, Tensor]:
         """Encode the training volumes once; return posterior means and standard deviations."""
-        parts = [self.autoencoder_.encode(self._blocks(batch)) for batch in train.images.batches(DECODING_BATCH)]
+        parts = [
+            self.autoencoder_.encode(self._blocks(batch)) for batch in train.images.batches(DECODING_BATCH)
+        ]
         mean, sigma = (torch.cat(part) for part in zip(*parts, strict=True))
-        # The scale factor comes from all latents, not from the first batch as in monai's tutorial.
-        centre = mean.mean(dim=(0, 2, 3, 4), keepdim=True)
-        variance = (mean - centre).square().mean(dim=(0, 2, 3, 4), keepdim=True)
-        spread = (variance + sigma.square().mean(dim=(0, 2, 3, 4), keepdim=True)).sqrt()
+        # The scale factor comes from all latents, not from the first batch as in monai's tutorial, and from each
+        # cell, as volumes lie on one grid.
+        centre = mean.mean(dim=0, keepdim=True)
+        variance = (mean - centre).square().mean(dim=0, keepdim=True)
+        spread = (variance + sigma.square().mean(dim=0, keepdim=True)).sqrt()
         self.scaling_ = {"mean": centre, "std": spread}
         return mean, sigma
 
     def _fit_noise(self, train: Cohort, latents: Tensor) -> SensorNoise:
-        rows = range(min(len(train), 64))
+        rows = np.arange(min(len(train), 64))
         decoded = np.concatenate([self._decode(latents[i : i + 1]) for i in rows])
-        return SensorNoise.fit(np.stack([train.images[i] for i in rows]), decoded)
+        return SensorNoise.fit(train.images.take(rows).stack(), decoded)
 
-    def _fit_denoiser(self, mean: Tensor, sigma: Tensor, context: Context, generator: torch.Generator) -> None:
+    def _fit_denoiser(
+        self, mean: Tensor, sigma: Tensor, context: Context, generator: torch.Generator
+    ) -> None:
         network = self.unet_
         scheduler = DDPMScheduler(**SCHEDULE)
         optimiser = torch.optim.AdamW(network.parameters(), self.learning_rate)
@@ -190,7 +208,9 @@ class MriLDM(Generator):
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> np.ndarray:
-        return self.space_.decode(depth_to_space(self.autoencoder_.decode(latents), self.patch_))
+        decoded = self.autoencoder_.decode(latents).cpu() * self.stem_["scale"]
+        blocks = torch.einsum("cd,ncxyz->ndxyz", self.stem_["components"], decoded)
+        return self.space_.decode(depth_to_space(blocks, self.block_))
 
     @torch.no_grad()
     def _denoise(self, state: Tensor) -> Tensor:
@@ -218,10 +238,11 @@ class MriLDM(Generator):
             prefixed("autoencoder", self.autoencoder_.state_dict())
             | prefixed("unet", self.unet_.state_dict())
             | prefixed("scaling", self.scaling_)
+            | prefixed("stem", self.stem_)
             | prefixed("space", self.space_.arrays())
             | prefixed("noise", self.noise_.arrays())
         )
-        config = {"parameters": asdict(self), "patch": self.patch_, "space": self.space_.to_dict()}
+        config = {"parameters": asdict(self), "block": self.block_, "space": self.space_.to_dict()}
         save_model(folder, tensors, config)
 
     def load(self, folder: Path) -> None:
@@ -229,7 +250,7 @@ class MriLDM(Generator):
         for name, value in config["parameters"].items():
             setattr(self, name, value)
         self.device_ = torch.device("cpu")
-        self.patch_ = tuple(config["patch"])
+        self.block_ = tuple(config["block"])
         self.space_ = ImageSpace.restore(config["space"], under("space", tensors))
         self.noise_ = SensorNoise.restore(under("noise", tensors))
         self._build()
@@ -238,3 +259,4 @@ class MriLDM(Generator):
         self.autoencoder_.eval()
         self.unet_.eval()
         self.scaling_ = under("scaling", tensors)
+        self.stem_ = under("stem", tensors)

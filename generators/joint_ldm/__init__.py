@@ -1,1 +1,5 @@
 """The joint latent diffusion model."""
+
+from .model import JointLDM
+
+__all__ = ["JointLDM"]

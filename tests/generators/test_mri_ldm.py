@@ -158,4 +158,4 @@ def test_intensities_of_any_scale_come_back_at_that_scale(tmp_path: Path) -> Non
     model.fit(scaled, FakeContext(tmp_path))
     volumes = draw(model)
     assert volumes.min() < 0
-    assert volumes.mean() == pytest.approx(stack.mean(), abs=0.3 * stack.std())
+    assert volumes.mean() == pytest.approx(stack.mean(), abs=0.3 * float(stack.std()))
