@@ -187,6 +187,8 @@ def principal_blocks(
 
 LEVELS = 16
 """Intensity levels at which the noise is estimated."""
+QUARTILE = 0.31863936396437514
+"""Lower quartile of the absolute value of a standard normal variable."""
 
 
 @dataclass(frozen=True)
@@ -209,29 +211,31 @@ class SensorNoise:
     floor: np.ndarray
 
     @classmethod
-    def fit(cls, volumes: np.ndarray, decoded: np.ndarray) -> SensorNoise:
-        """Estimate the noise from training volumes and what an autoencoder makes of them.
+    def fit(cls, volumes: np.ndarray, decoded: np.ndarray, spacing: Sequence[float]) -> SensorNoise:
+        """Estimate the noise of training volumes.
 
-        The mixed difference of the residual over blocks of eight voxels holds white noise at its own variance and
-        hardly any anatomy; its median absolute deviation resists what is left of that (Donoho and
-        Johnstone 1994, Biometrika 81, section 4.2).
+        The mixed difference over squares of four voxels, in the plane of the two finest axes, has the standard
+        deviation of white noise and cancels any plane. What is left of anatomy lies in its tails, so the spread is read
+        off its lower quartile, which for a normal is 0.3186 standard deviations.
 
         Args:
             volumes: Shape (n, channels, x, y, z).
-            decoded: The same volumes, encoded and decoded.
+            decoded: The same volumes, encoded and decoded; they give the intensity levels.
+            spacing: Voxel spacing along x, y, z in millimetres.
         """
         channels = volumes.shape[1]
         levels = np.zeros((channels, LEVELS), dtype=np.float32)
         sigma = np.zeros_like(levels)
         floor = np.full(channels, -np.inf, dtype=np.float32)
+        axes = sorted(1 + np.argsort(spacing, kind="stable")[:2])
         for channel in range(channels):
             real, smooth = volumes[:, channel], decoded[:, channel]
             blank = real == 0
             # A few zeros arise from rounding; a masked background is a large share.
             if blank.mean() > 0.02:
                 floor[channel] = np.quantile(smooth, blank.mean())
-            signal = _block_sums(smooth, (1, 1)) / 8
-            detail = _block_sums(real - smooth, (1, -1)) / np.sqrt(8)
+            signal = _square_sums(smooth, axes, (1, 1)) / 4
+            detail = _square_sums(real, axes, (1, -1)) / 2
             if floor[channel] > -np.inf:
                 inside = signal > floor[channel]
                 signal, detail = signal[inside], detail[inside]
@@ -243,8 +247,7 @@ class SensorNoise:
                 here = position == level
                 levels[channel, level] = (edges[level] + edges[level + 1]) / 2
                 if here.any():
-                    # 1.4826: the median absolute deviation of a normal, scaled to its standard deviation.
-                    sigma[channel, level] = 1.4826 * np.median(np.abs(detail[here]))
+                    sigma[channel, level] = np.quantile(np.abs(detail[here]), 0.25) / QUARTILE
         return cls(levels, sigma, floor)
 
     def apply(self, volume: np.ndarray, rng: np.random.Generator, non_negative: bool) -> np.ndarray:
@@ -276,11 +279,11 @@ class SensorNoise:
         return cls(**{name: arrays[name].numpy() for name in ("levels", "sigma", "floor")})
 
 
-def _block_sums(volumes: np.ndarray, weights: tuple[int, int]) -> np.ndarray:
-    for axis in (1, 2, 3):
+def _square_sums(volumes: np.ndarray, axes: Sequence[int], weights: tuple[int, int]) -> np.ndarray:
+    """Return weighted sums over squares of four voxels; an axis of one voxel counts as a pair of equal ones."""
+    for axis in axes:
         even = volumes.shape[axis] // 2 * 2
         if even == 0:
-            # An axis of one voxel has no neighbours: it counts as a pair of equal ones.
             volumes = volumes * np.sqrt(2) if weights[1] < 0 else volumes * 2
             continue
         first = np.take(volumes, range(0, even, 2), axis)

@@ -63,6 +63,9 @@ class SdvGenerator(Generator):
                 )
 
     def sample(self, n: int, seed: int, given: Mapping[str, Any] | None = None) -> Sample:
+        # sdv draws from a fixed seed of its own that goes on from call to call, and has no public way to set it.
+        self._model.reset_sampling()
+        self._model._set_random_state(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             drawn = self._model.sample(num_rows=n)
@@ -120,7 +123,7 @@ def _epochs(module_name: str, context: Context) -> Iterator[None]:
 
     It is the one place at which ctgan lets go once an epoch, hence progress, time budget and a clean stop.
     """
-    module = importlib.import_module(module_name)
+    module: Any = importlib.import_module(module_name)
 
     class Epochs:
         def __init__(self, epochs: range, **_: Any) -> None:

@@ -57,8 +57,8 @@ class MriLDM(Generator):
     work on a coarse grid; a KL autoencoder compresses these and a U-Net learns to denoise its latents.
     """
 
-    autoencoder_steps: int = param(300, "steps of the autoencoder", minimum=1)
-    steps: int = param(180, "steps of the denoiser", minimum=1)
+    autoencoder_steps: int = param(250, "steps of the autoencoder", minimum=1)
+    steps: int = param(320, "steps of the denoiser", minimum=1)
     batch_size: int = param(8, "volumes in one step of the autoencoder", minimum=1)
     latent_batch_size: int = param(16, "latents in one step of the denoiser", minimum=1)
     learning_rate: float = param(2e-3, "largest learning rate of AdamW", minimum=0.0)
@@ -172,7 +172,7 @@ class MriLDM(Generator):
     def _fit_noise(self, train: Cohort, latents: Tensor) -> SensorNoise:
         rows = np.arange(min(len(train), 64))
         decoded = np.concatenate([self._decode(latents[i : i + 1]) for i in rows])
-        return SensorNoise.fit(train.images.take(rows).stack(), decoded)
+        return SensorNoise.fit(train.images.take(rows).stack(), decoded, train.images.geometry.spacing)
 
     def _fit_denoiser(
         self, mean: Tensor, sigma: Tensor, context: Context, generator: torch.Generator

@@ -54,7 +54,7 @@ class JointLDM(Generator):
     """
 
     autoencoder_steps: int = param(120, "steps of the joint autoencoder", minimum=1)
-    steps: int = param(280, "steps of the denoiser", minimum=1)
+    steps: int = param(380, "steps of the denoiser", minimum=1)
     batch_size: int = param(8, "pairs in one step of the autoencoder", minimum=1)
     latent_batch_size: int = param(32, "latents in one step of the denoiser", minimum=1)
     learning_rate: float = param(2e-3, "largest learning rate of the autoencoder's AdamW", minimum=0.0)
@@ -213,7 +213,9 @@ class JointLDM(Generator):
     def _fit_noise(self, train: Cohort, image: tuple[Tensor, Tensor]) -> SensorNoise:
         rows = np.arange(min(len(train), 64))
         decoded = [self._decode_images(image[0][i : i + 1]) for i in rows]
-        return SensorNoise.fit(train.images.take(rows).stack(), np.concatenate(decoded))
+        return SensorNoise.fit(
+            train.images.take(rows).stack(), np.concatenate(decoded), train.images.geometry.spacing
+        )
 
     def _fit_denoiser(
         self,
