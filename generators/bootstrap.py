@@ -19,6 +19,7 @@ class Bootstrap(Generator):
     """
 
     card = Card("training subjects drawn with replacement (control: memorises)", "Efron 1979")
+    needs = frozenset()
     copies_training_data = True
 
     def fit(self, train: Cohort, context: Context) -> None:

@@ -57,15 +57,15 @@ class MriLDM(Generator):
     work on a coarse grid; a KL autoencoder compresses these and a U-Net learns to denoise its latents.
     """
 
-    autoencoder_steps: int = param(250, "steps of the autoencoder", minimum=1)
-    steps: int = param(320, "steps of the denoiser", minimum=1)
+    autoencoder_steps: int = param(200, "steps of the autoencoder", minimum=1)
+    steps: int = param(400, "steps of the denoiser", minimum=1)
     batch_size: int = param(8, "volumes in one step of the autoencoder", minimum=1)
     latent_batch_size: int = param(16, "latents in one step of the denoiser", minimum=1)
     learning_rate: float = param(2e-3, "largest learning rate of AdamW", minimum=0.0)
     width: int = param(32, "channels of the autoencoder; a multiple of 8", minimum=8)
-    components: int = param(32, "principal components of a voxel block", minimum=1)
-    cells: int = param(800, "largest number of cells of the latent grid", minimum=1)
-    latent: int = param(6, "channels of the latent", minimum=1)
+    components: int = param(48, "principal components of a voxel block", minimum=1)
+    cells: int = param(400, "largest number of cells of the latent grid", minimum=1)
+    latent: int = param(12, "channels of the latent", minimum=1)
     unet_width: int = param(32, "channels of the U-Net; a multiple of 8", minimum=8)
     kl_weight: float = param(1e-3, "weight of the divergence from the standard normal", minimum=0.0)
     sampling_steps: int = param(20, "DDIM steps", minimum=1, maximum=TRAIN_TIMESTEPS)

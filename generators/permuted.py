@@ -19,6 +19,7 @@ class Permuted(Generator):
     """
 
     card = Card("training rows with the volumes of others (control: no link)")
+    needs = frozenset()
     copies_training_data = True
 
     def fit(self, train: Cohort, context: Context) -> None:

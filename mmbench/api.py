@@ -160,6 +160,8 @@ class Generator(ABC):
     card: ClassVar[Card]
     modalities: ClassVar[frozenset[str]] = BOTH
     """What it samples: ``TABLE``, ``VOLUME`` or ``BOTH``."""
+    needs: ClassVar[frozenset[str] | None] = None
+    """What the training cohort must have; ``None`` for all that it samples."""
     conditional: ClassVar[bool] = False
     """Whether :meth:`sample` takes ``given``."""
     handles_missing: ClassVar[bool] = True

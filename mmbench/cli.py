@@ -15,9 +15,8 @@ from mmbench.errors import Interrupted, MmbenchError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmbench.cohort import Cohort
     from mmbench.config import Config
-    from mmbench.inspection import CohortCard
-    from mmbench.plan import Plan
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -104,6 +103,8 @@ def run(
     _add_plugins(files)
     from mmbench import runner
     from mmbench.display import make_display
+    from mmbench.plan import make_plan
+    from mmbench.printing import print_plan, print_scores
     from mmbench.store import Run
 
     console = _console()
@@ -113,7 +114,8 @@ def run(
     else:
         chosen = _config(config, settings or [], generator or [])
         if dry_run:
-            _print_plan(console, chosen)
+            with _loaded_cohort(chosen.cohort) as cohort:
+                print_plan(_console(stderr=False), make_plan(chosen, cohort), Path("runs"))
             return
         with make_display(console) as display:
             current = runner.create(chosen, out or _free_folder(Path("runs") / chosen.name), display)
@@ -122,7 +124,7 @@ def run(
         scores = runner.execute(current, display, files)
         formats = current.info["config"]["report"]["formats"]
         written = runner.write_reports([current], formats, current.folder / "report")
-    _print_scores(console, scores)
+    print_scores(console, scores)
     lost = [
         cell["id"]
         for cell in current.cells
@@ -199,6 +201,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a plug-in.")], plugin
 
     from mmbench import plugins
     from mmbench.errors import did_you_mean
+    from mmbench.printing import facts
 
     kinds = [kind for kind in plugins.KINDS if name in plugins.names(kind)]
     if not kinds:
@@ -210,9 +213,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of a plug-in.")], plugin
         card = found.card
         console.print(f"{name} ({kind[:-1]}): {card.summary}", markup=False, highlight=False)
         console.print(inspect.cleandoc(found.__doc__ or ""), markup=False, highlight=False)
-        facts = {"reference": card.reference, "licence": card.licence, "from": plugins.origin(kind, name)}
-        facts |= {"requires": ", ".join(card.requires)} | _facts(found)
-        for label, value in facts.items():
+        shown = {"reference": card.reference, "licence": card.licence, "from": plugins.origin(kind, name)}
+        shown |= {"requires": ", ".join(card.requires)} | facts(found)
+        for label, value in shown.items():
             if value != "":
                 console.print(f"  {label}: {value}", markup=False, highlight=False)
         table = Table(box=None)
@@ -242,7 +245,7 @@ def cohort_make(
     if out.exists():
         raise UsageError(f"{out}: exists already.")
     extra = list(settings or []) + ([f"subjects={subjects}"] if subjects is not None else [])
-    with _loaded_cohort(source, extra) as cohort:
+    with _loaded_cohort(_cohort_section(source, extra)) as cohort:
         save_cohort(cohort, out)
     print(
         f"cohort: {out}, {len(cohort)} records, fingerprint {read_json(out / 'cohort.json')['fingerprint']}"
@@ -260,8 +263,9 @@ def cohort_inspect(
 ) -> None:
     """Print what is in a cohort."""
     from mmbench import inspection
+    from mmbench.printing import print_card
 
-    with _loaded_cohort(_source_of(path), [f"path={path}", *(settings or [])]) as cohort:
+    with _loaded_cohort(_cohort_section(_source_of(path), [f"path={path}", *(settings or [])])) as cohort:
         card = inspection.describe(cohort)
         if montage is not None:
             inspection.montage(cohort, montage)
@@ -272,7 +276,7 @@ def cohort_inspect(
 
         print(json.dumps(plain(card.to_dict()), indent=1))
     else:
-        _print_card(card)
+        print_card(_console(stderr=False), card)
 
 
 @cohort_app.command("validate")
@@ -286,7 +290,7 @@ def cohort_validate(
     from mmbench.errors import CohortError
 
     try:
-        with _loaded_cohort(_source_of(path), [f"path={path}", *(settings or [])]) as cohort:
+        with _loaded_cohort(_cohort_section(_source_of(path), [f"path={path}", *(settings or [])])) as cohort:
             print(f"{path}: {len(cohort)} records, no problem found")
     except CohortError as error:
         for problem in error.problems:
@@ -294,23 +298,26 @@ def cohort_validate(
         raise UsageError(f"{path}: problems found: {len(error.problems)}") from None
 
 
+def _cohort_section(source: str, settings: list[str]) -> dict[str, Any]:
+    from mmbench.config import apply_override
+
+    section: dict[str, Any] = {"source": source}
+    for setting in settings:
+        apply_override(section, setting)
+    return section
+
+
 @contextmanager
-def _loaded_cohort(source: str, settings: list[str]) -> Iterator[Any]:
+def _loaded_cohort(section: dict[str, Any]) -> Iterator[Cohort]:
+    """Give the cohort of a configuration's section; its scratch files live as long as the block."""
     import tempfile
 
     from mmbench import runner
-    from mmbench.config import apply_override
-    from mmbench.context import WorkContext
     from mmbench.display import make_display
 
-    values: dict[str, Any] = {"source": source}
-    for setting in settings:
-        apply_override(values, setting)
-    with tempfile.TemporaryDirectory() as scratch, make_display(_console()) as display:
-        display.begin(source)
-        context = WorkContext(folder=Path(scratch), report=lambda *step: display.progress(source, *step))
-        cohort = runner.load_source(values, context)
-        display.end(source, f"{len(cohort)} records")
+    with tempfile.TemporaryDirectory() as scratch:
+        with make_display(_console()) as display:
+            cohort = runner.load_with_progress(section, Path(scratch), display)
         yield cohort
 
 
@@ -368,115 +375,6 @@ def _free_folder(wanted: Path) -> Path:
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
     return folder
-
-
-def _print_plan(console: Console, config: Config) -> None:
-    import tempfile
-
-    from rich.table import Table
-
-    from mmbench import runner
-    from mmbench.context import WorkContext
-    from mmbench.display import make_display
-    from mmbench.plan import make_plan
-
-    with tempfile.TemporaryDirectory() as scratch:
-        with make_display(console) as display:
-            display.begin("cohort")
-            context = WorkContext(
-                folder=Path(scratch), report=lambda *step: display.progress("cohort", *step)
-            )
-            cohort = runner.load_source(config.cohort, context)
-            display.end("cohort", f"{len(cohort)} records")
-        plan = make_plan(config, cohort)
-    table = Table(box=None)
-    for heading in ("cell", "samples", "draws", "expected time", "expected memory", "note"):
-        table.add_column(heading)
-    for cell in plan.cells:
-        known = runner.estimate(cell, Path("runs"))
-        time_text = f"{known[0]:.0f} s" if known else "not known yet"
-        memory_text = f"{known[1]:.0f} MiB" if known else "not known yet"
-        samples, draws = " + ".join(cell.modalities), str(len(plan.sample_seeds))
-        table.add_row(cell.id, samples, draws, time_text, memory_text, cell.not_applicable)
-    out = _console(stderr=False)
-    out.print(table)
-    _print_plan_tail(out, plan)
-
-
-def _print_plan_tail(console: Console, plan: Plan) -> None:
-    metrics = ", ".join(metric.name for metric in plan.metrics)
-    for line in (
-        f"metrics: {metrics}",
-        f"measurer: {plan.measurer or 'none'}; extractor: {plan.extractor or 'none'}",
-        "expected time and memory are those of earlier runs under runs/ with the same parameters",
-    ):
-        console.print(line, markup=False, highlight=False)
-
-
-def _print_scores(console: Console, scores: Any) -> None:
-    import math
-
-    from rich.table import Table
-
-    heads = scores[(scores["item"] == "") & (scores["status"] == "ok")]
-    means = heads.groupby(["score", "generator"])["scaled"].mean()
-    table = Table(box=None, title="scaled scores: 1 = real against real, 0 = destroyed reference")
-    table.add_column("score", no_wrap=True)
-    labels = list(dict.fromkeys(scores["generator"]))
-    for label in labels:
-        table.add_column(label, justify="right", overflow="fold")
-    for name in dict.fromkeys(heads["score"]):
-        values = [means.get((name, label), math.nan) for label in labels]
-        table.add_row(name, *("-" if math.isnan(value) else f"{value:.2f}" for value in values))
-    console.print(table)
-
-
-def _print_card(card: CohortCard) -> None:
-    from rich.table import Table
-
-    console = _console(stderr=False)
-    console.print(f"{card.name}: {card.records} records of {card.subjects} subjects", markup=False)
-    table = Table(box=None)
-    for heading in ("column", "kind", "unit", "missing", "values", "description"):
-        table.add_column(heading)
-    for column in card.columns:
-        if column.counts:
-            values = ", ".join(f"{level}: {count}" for level, count in column.counts.items())
-        else:
-            values = f"{column.minimum:g} to {column.maximum:g}, median {column.median:g}"
-        missing = f"{column.missing:.0%}" if column.missing else ""
-        table.add_row(column.name, column.kind, column.unit, missing, values, column.description)
-    console.print(table)
-    if card.geometry is not None:
-        shape = " x ".join(map(str, card.geometry.shape))
-        spacing = " x ".join(f"{value:g}" for value in card.geometry.spacing)
-        console.print(f"volumes: {shape} voxels of {spacing} mm", markup=False, highlight=False)
-    for channel in card.channels:
-        parts = ", ".join(f"{percent} %: {value:.3g}" for percent, value in channel.percentiles.items())
-        console.print(
-            f"  {channel.name}: {channel.minimum:.3g} to {channel.maximum:.3g}; foreground "
-            f"{channel.foreground:.0%} of the voxels, its percentiles {parts}",
-            markup=False,
-            highlight=False,
-        )
-    if card.truth:
-        names = ", ".join(quantity.name for quantity in card.truth)
-        console.print(f"known composition: {names}", markup=False, highlight=False)
-
-
-def _facts(plugin: type) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for name in ("modalities", "needs", "kind", "null", "version", "conditional", "persistent", "channels"):
-        value = getattr(plugin, name, None)
-        if value is not None:
-            facts[name] = ", ".join(sorted(value)) if isinstance(value, frozenset | tuple) else value
-    for quantity in getattr(plugin, "quantities", ()):
-        facts[f"measures {quantity.name}"] = f"[{quantity.unit}] {quantity.meaning}"
-    for output in getattr(plugin, "outputs", ()):
-        facts[f"score {output.name}"] = (
-            f"{output.direction} is better, ideal {output.ideal:g}: {output.meaning}"
-        )
-    return facts
 
 
 def _console(stderr: bool = True) -> Console:

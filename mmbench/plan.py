@@ -205,8 +205,9 @@ def _pair_cell(
 
 
 def _why_not(generator: Generator, cohort: Cohort) -> str:
-    if not generator.modalities & cohort.modalities:
-        return f"samples {' and '.join(sorted(generator.modalities))} only; the cohort has none"
+    needs = generator.modalities if generator.needs is None else generator.needs
+    if absent := needs - cohort.modalities:
+        return f"needs {' and '.join(sorted(needs))}; the cohort has no {' and '.join(sorted(absent))}"
     if not generator.handles_missing and cohort.table is not None and cohort.table.isna().any(axis=None):
         return "does not cope with missing values"
     if "volume" in generator.modalities and cohort.volumes is not None and generator.max_voxels is not None:

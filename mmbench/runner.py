@@ -44,6 +44,21 @@ def load_source(settings: dict[str, Any], context: WorkContext) -> Cohort:
     return source.load(context)
 
 
+def load_with_progress(section: dict[str, Any], scratch: Path, display: Display) -> Cohort:
+    """Return the cohort of :func:`load_source`, showing progress; its scratch files go to ``scratch``."""
+    task = f"cohort {section.get('source', '')}"
+    display.begin(task)
+    start = time.monotonic()
+    context = WorkContext(folder=scratch, report=lambda *step: display.progress(task, *step))
+    try:
+        cohort = load_source(section, context)
+    except BaseException:
+        display.end(task, "cannot be used")
+        raise
+    display.end(task, f"{len(cohort)} records ({time.monotonic() - start:.0f} s)")
+    return cohort
+
+
 def create(config: Config, folder: Path, display: Display) -> Run:
     """Make a run's folder: load, split and keep the cohort, and write the plan.
 
@@ -57,7 +72,7 @@ def create(config: Config, folder: Path, display: Display) -> Run:
     try:
         scratch = folder / "scratch"
         scratch.mkdir()
-        cohort = _load_with_progress(config, scratch, display)
+        cohort = load_with_progress(config.cohort, scratch, display)
         plan = make_plan(config, cohort)
         saved = load_cohort(save_cohort(cohort, folder / "cohort"))
         del cohort
@@ -104,20 +119,6 @@ def check_report_formats(config: Config) -> None:
     """Raise PluginError where a report format is unknown."""
     for name in config.report.formats:
         plugins.load("reports", name)
-
-
-def _load_with_progress(config: Config, scratch: Path, display: Display) -> Cohort:
-    task = f"cohort {config.cohort.get('source', '')}"
-    display.begin(task)
-    start = time.monotonic()
-    context = WorkContext(folder=scratch, report=lambda *step: display.progress(task, *step))
-    try:
-        cohort = load_source(config.cohort, context)
-    except BaseException:
-        display.end(task, "cannot be used")
-        raise
-    display.end(task, f"{len(cohort)} records ({time.monotonic() - start:.0f} s)")
-    return cohort
 
 
 def execute(run: Run, display: Display, plugin_files: Sequence[Path] = ()) -> pd.DataFrame:

@@ -64,9 +64,10 @@ def test_parameters_are_checked_before_anything_runs():
 
 def test_what_does_not_apply_says_why():
     rows_only = dataclasses.replace(toy_cohort(8), volumes=None)
-    plan = plan_of({"mri-ldm": {}, "ctgan": {}}, rows_only)
-    assert "volume" in plan.cells[0].not_applicable
-    assert not plan.cells[1].not_applicable
+    plan = plan_of({"mri-ldm": {}, "joint-ldm": {}, "ctgan": {}, "bootstrap": {}}, rows_only)
+    assert [bool(cell.not_applicable) for cell in plan.cells] == [True, True, False, False]
+    assert "the cohort has no volume" in plan.cells[1].not_applicable
+    assert plan.cells[3].modalities == ("table",)
     assert plan.extractor is None
 
 
