@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -33,9 +34,9 @@ class SdvGenerator(Generator):
     persistent = False
     synthesizer_class: str
 
+    @abstractmethod
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of the synthesizer."""
-        raise NotImplementedError
 
     def fit(self, train: Cohort, context: Context) -> None:
         try:
