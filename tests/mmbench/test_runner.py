@@ -46,7 +46,7 @@ def test_every_way_to_go_wrong_is_a_record_and_the_run_goes_on(mmbench, write_co
     ]
     config = write_config(
         "{" + ", ".join(f"'{name}': {{}}" for name in names) + "}",
-        "execution: {timeout: 20, memory_gib: 2, jobs: 2, threads: 1}\n",
+        "execution: {timeout: 30, memory_gib: 2, jobs: 2, threads: 1}\n",
     )
     done = mmbench("run", config, "--plugin", MISBEHAVING, "--out", "run")
     assert done.returncode == 1, done.stderr
