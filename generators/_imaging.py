@@ -189,6 +189,8 @@ LEVELS = 16
 """Intensity levels at which the noise is estimated."""
 QUARTILE = 0.31863936396437514
 """Lower quartile of the absolute value of a standard normal variable."""
+RAYLEIGH = 0.6551363775620336
+"""Standard deviation of Rician noise without signal, sqrt(2 - pi/2), where it is 1 with strong signal."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,8 @@ class SensorNoise:
                 levels[channel, level] = (edges[level] + edges[level + 1]) / 2
                 if here.any():
                     sigma[channel, level] = np.quantile(np.abs(detail[here]), 0.25) / QUARTILE
+            # Intensities that only edges have show anatomy all the same; true noise differs this much at most.
+            sigma[channel] = np.minimum(sigma[channel], sigma[channel].min() / RAYLEIGH)
         return cls(levels, sigma, floor)
 
     def apply(self, volume: np.ndarray, rng: np.random.Generator, non_negative: bool) -> np.ndarray:
