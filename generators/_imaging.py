@@ -325,6 +325,37 @@ class Averaged:
         self.module.load_state_dict(self.average)
 
 
+class Training:
+    """One module's optimisation: clipped gradients, a one-cycle learning rate, averaged weights.
+
+    Args:
+        module: Module in training.
+        optimiser: Its learning rate is the largest.
+        steps: Planned number of steps.
+        decay: As in :class:`Averaged`.
+    """
+
+    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, steps: int, decay: float) -> None:
+        self.module = module
+        self.optimiser = optimiser
+        self.schedule = one_cycle(optimiser, steps)
+        self.average = Averaged(module, decay)
+
+    def step(self, loss: Tensor) -> None:
+        """Move the weights down the gradient of ``loss``."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update()
+
+    def finish(self) -> None:
+        """Install the averaged weights and leave training mode."""
+        self.average.install()
+        self.module.eval()
+
+
 class Shuffled:
     """Positions in shuffled order, anew after every pass.
 

@@ -18,14 +18,13 @@ from torch.nn import functional
 from mmbench.api import VOLUME, Card, Cohort, Context, Generator, Sample, param
 
 from ._imaging import (
-    Averaged,
     ImageSpace,
     SensorNoise,
     Shuffled,
+    Training,
     block_size,
     depth_to_space,
     load_model,
-    one_cycle,
     prefixed,
     principal_blocks,
     save_model,
@@ -133,8 +132,7 @@ class MriLDM(Generator):
     def _fit_autoencoder(self, train: Cohort, context: Context) -> None:
         model = self.autoencoder_
         optimiser = torch.optim.AdamW(model.parameters(), self.learning_rate)
-        schedule = one_cycle(optimiser, self.autoencoder_steps)
-        average = Averaged(model, 0.98)
+        training = Training(model, optimiser, self.autoencoder_steps, 0.98)
         order = Shuffled(len(train), np.random.default_rng(context.seed))
         for step in context.steps(self.autoencoder_steps, "autoencoder"):
             rows = order.draw(self.batch_size)
@@ -143,16 +141,10 @@ class MriLDM(Generator):
             divergence = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).mean()
             error = functional.l1_loss(decoded, blocks) + functional.mse_loss(decoded, blocks)
             loss = error + self.kl_weight * divergence
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update()
+            training.step(loss)
             if step % 10 == 0:
                 context.log("autoencoder loss", error.item(), step)
-        average.install()
-        model.eval()
+        training.finish()
 
     @torch.no_grad()
     def _encode(self, train: Cohort) -> tuple[Tensor, Tensor]:
@@ -180,8 +172,7 @@ class MriLDM(Generator):
         network = self.unet_
         scheduler = DDPMScheduler(**SCHEDULE)
         optimiser = torch.optim.AdamW(network.parameters(), self.learning_rate)
-        schedule = one_cycle(optimiser, self.steps)
-        average = Averaged(network, 0.99)
+        training = Training(network, optimiser, self.steps, 0.99)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator).to(self.device_)
@@ -195,16 +186,10 @@ class MriLDM(Generator):
             noisy = scheduler.add_noise(clean, noise, times)
             target = scheduler.get_velocity(clean, noise, times)
             loss = functional.mse_loss(network(noisy, times), target)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update()
+            training.step(loss)
             if step % 10 == 0:
                 context.log("denoiser loss", loss.item(), step)
-        average.install()
-        network.eval()
+        training.finish()
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> np.ndarray:

@@ -16,14 +16,13 @@ from mmbench.api import BOTH, Card, Cohort, Context, Generator, Sample, param
 
 from .._imaging import (
     CHANNELS_LAST,
-    Averaged,
     ImageSpace,
     SensorNoise,
     Shuffled,
+    Training,
     block_size,
     depth_to_space,
     load_model,
-    one_cycle,
     prefixed,
     principal_blocks,
     save_model,
@@ -146,8 +145,7 @@ class JointLDM(Generator):
             {"params": linear, "lr": self.learning_rate * LINEAR_SHARE},
         ]
         optimiser = torch.optim.AdamW(groups, self.learning_rate, betas=(0.9, 0.95), weight_decay=1e-2)
-        schedule = one_cycle(optimiser, self.autoencoder_steps)
-        average = Averaged(model, 0.98)
+        training = Training(model, optimiser, self.autoencoder_steps, 0.98)
         order = Shuffled(len(train), rng)
         for step in context.steps(self.autoencoder_steps, "autoencoder"):
             rows = order.draw(self.batch_size)
@@ -173,17 +171,11 @@ class JointLDM(Generator):
             )
             loss = image_loss + paired_loss + row_loss + ramp * penalty
 
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update()
+            training.step(loss)
             if step % 10 == 0:
                 context.log("autoencoder image loss", image_loss.item(), step)
                 context.log("autoencoder table loss", row_loss.item(), step)
-        average.install()
-        model.eval()
+        training.finish()
 
     def _fields(self, arrays: list[np.ndarray]) -> list[Tensor]:
         return [torch.from_numpy(array).to(self.device_) for array in arrays]
@@ -243,8 +235,7 @@ class JointLDM(Generator):
         optimiser = torch.optim.AdamW(
             network.parameters(), self.learning_rate, betas=(0.9, 0.95), weight_decay=1e-2
         )
-        schedule = one_cycle(optimiser, self.steps)
-        average = Averaged(network, 0.99)
+        training = Training(network, optimiser, self.steps, 0.99)
         for step in context.steps(self.steps, "denoiser"):
             rows = torch.randint(len(image[0]), (self.latent_batch_size,), generator=generator).to(
                 self.device_
@@ -254,16 +245,10 @@ class JointLDM(Generator):
                 draw(table[0][rows], table[1][rows], generator),
             )
             loss = flow_loss(network, clean, importance, generator)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update()
+            training.step(loss)
             if step % 10 == 0:
                 context.log("denoiser loss", loss.item(), step)
-        average.install()
-        network.eval()
+        training.finish()
 
     def _to_tokens(self, image: Tensor, table: Tensor) -> Latents:
         scaling = self.scaling_
