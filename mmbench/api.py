@@ -212,11 +212,13 @@ class Measurer(ABC):
     version: ClassVar[int] = 1
     channels: ClassVar[tuple[str, ...]]
     """Channels that a volume must have; the first measurer whose channels are there is chosen."""
+    automatic: ClassVar[bool] = True
+    """Whether it may be chosen so; otherwise the configuration must name it."""
     quantities: ClassVar[tuple[Quantity, ...]]
 
     @abstractmethod
     def measure(self, volume: np.ndarray, geometry: Geometry) -> dict[str, float]:
-        """Return every quantity of one volume of shape (channels, x, y, z).
+        """Return every quantity of one volume of shape (channels, x, y, z); NaN for one that it does not show.
 
         Raises:
             NotMeasurable: The volume shows nothing that can be measured; the message says why.

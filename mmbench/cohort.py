@@ -16,6 +16,7 @@ import pandas as pd
 from mmbench.errors import CohortError
 from mmbench.files import publish_folder, write_json
 from mmbench.schema import Schema
+from mmbench.volume_file import VolumeFile
 
 FORMAT = 1
 
@@ -84,7 +85,7 @@ def _rows(matrix: Any) -> tuple[tuple[float, ...], ...]:
 
 
 class VolumeStore(Protocol):
-    """Anything that gives one subject's volume at a time: an array, a memory map, a reader of files."""
+    """Anything that gives one subject's volume at a time: an array, a file of volumes, a reader of files."""
 
     def __len__(self) -> int: ...
 
@@ -247,7 +248,7 @@ class Cohort:
 def save_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> Path:
     """Write a cohort as ``cohort.json``, ``table.parquet``, ``volumes.npy`` and ``truth.parquet``.
 
-    Volumes are streamed one at a time. The folder appears whole or not at all.
+    Volumes are streamed one at a time, or linked where they lie in such a file already. The folder appears whole or not at all.
 
     Args:
         cohort: What to write.
@@ -285,15 +286,15 @@ def write_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> None
     if cohort.volumes is not None:
         geometry = cohort.volumes.geometry
         header["geometry"] = geometry.to_dict()
-        shape = (len(cohort), *geometry.full_shape)
-        array = np.lib.format.open_memmap(folder / "volumes.npy", "w+", np.float32, shape)
-        for index, volume in enumerate(cohort.volumes):
-            array[index] = volume
-        array.flush()
-        del array
-        # From here on the written copy is read: a lazy store is not asked for its volumes twice.
-        written = np.load(folder / "volumes.npy", mmap_mode="r", allow_pickle=False)
-        cohort = dataclasses.replace(cohort, volumes=Volumes(written, geometry))
+        store = cohort.volumes.store
+        if isinstance(store, VolumeFile) and cohort.volumes.rows is None:
+            store.place_at(folder / "volumes.npy")
+        else:
+            file = VolumeFile.create(folder / "volumes.npy", (len(cohort), *geometry.full_shape))
+            for index, volume in enumerate(cohort.volumes):
+                file.write(index, volume)
+            # From here on the written copy is read: a lazy store is not asked for its volumes twice.
+            cohort = dataclasses.replace(cohort, volumes=Volumes(file, geometry))
     if fingerprint:
         header["fingerprint"] = cohort.fingerprint()
     write_json(folder / "cohort.json", header)
@@ -316,12 +317,10 @@ def load_cohort(folder: Path) -> Cohort:
             table = schema.coerce(pd.read_parquet(folder / "table.parquet"), str(folder / "table.parquet"))
         if "volume" in header["modalities"]:
             geometry = Geometry.from_dict(header["geometry"])
-            array = np.load(folder / "volumes.npy", mmap_mode="r", allow_pickle=False)
-            if array.shape[1:] != geometry.full_shape:
-                raise CohortError(
-                    f"{folder / 'volumes.npy'}: shape {array.shape[1:]}, expected {geometry.full_shape}."
-                )
-            volumes = Volumes(array, geometry)
+            file = VolumeFile.open(folder / "volumes.npy")
+            if file.shape[1:] != geometry.full_shape:
+                raise CohortError(f"{file.path}: shape {file.shape[1:]}, expected {geometry.full_shape}.")
+            volumes = Volumes(file, geometry)
         if (folder / "truth.parquet").exists():
             truth = pd.read_parquet(folder / "truth.parquet")
     except FileNotFoundError as error:

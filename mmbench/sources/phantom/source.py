@@ -13,9 +13,9 @@ import pandas as pd
 
 from mmbench.api import Card, Cohort, CohortError, CohortSource, Context, Geometry, Volumes, param
 
-from . import _phantom_anatomy as anatomy
-from . import _phantom_signal as signal
-from ._phantom_population import SCHEMA, draw_population
+from . import anatomy
+from . import physics as signal
+from .population import SCHEMA, draw_population
 
 TRUTH = (
     "body_l",

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from mmbench.api import CohortError, Interrupted
-from mmbench.sources._phantom_population import SCHEMA, draw_population
 from mmbench.sources.phantom import PhantomSource
+from mmbench.sources.phantom.population import SCHEMA, draw_population
 
 SMALL = {"subjects": 10, "shape": (44, 32, 9), "spacing": (10.0, 10.0, 56.0)}
 
