@@ -43,10 +43,11 @@ def destroyed(
 
 def _permuted_pairs(floor: Evidence, order: np.ndarray) -> Evidence:
     cohort = dataclasses.replace(floor.cohort, volumes=floor.cohort.images.take(order))
-    composition = None
-    if floor.composition is not None:
-        composition = floor.composition.iloc[order].set_axis(floor.composition.index)
-    return Evidence(cohort, composition, None if floor.features is None else floor.features[order])
+    moved = floor.take(order)
+    composition = moved.composition
+    if composition is not None:
+        composition = composition.set_axis(floor.cohort.rows.index)
+    return Evidence(cohort, composition, moved.features, moved.unmeasurable)
 
 
 def _with_table(floor: Evidence, table: pd.DataFrame) -> Evidence:

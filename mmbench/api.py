@@ -210,11 +210,19 @@ class Measurer(ABC):
 
     card: ClassVar[Card]
     version: ClassVar[int] = 1
+    """Raised whenever the same volume gives other numbers."""
     channels: ClassVar[tuple[str, ...]]
     """Channels that a volume must have; the first measurer whose channels are there is chosen."""
     automatic: ClassVar[bool] = True
     """Whether it may be chosen so; otherwise the configuration must name it."""
     quantities: ClassVar[tuple[Quantity, ...]]
+
+    def check(self) -> None:  # noqa: B027 most tools need nothing
+        """Make sure that it can work on this machine; asked once, before anything is fitted.
+
+        Raises:
+            PluginError: Something is absent; the message says what to install.
+        """
 
     @abstractmethod
     def measure(self, volume: np.ndarray, geometry: Geometry) -> dict[str, float]:

@@ -63,7 +63,8 @@ class Config(_Strict):
     sample_seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)
     metrics: dict[str, dict[str, Any]] | None = None
     """Metrics with parameters that differ from their defaults; all installed metrics where absent."""
-    measurer: str | None = "auto"
+    measurer: str | dict[str, dict[str, Any]] | None = "auto"
+    """The measurer, with parameters if it takes some; by default the first whose channels are there."""
     extractor: str | None = "random-cnn"
     execution: Execution = Execution()
     report: Reporting = Reporting()
@@ -88,7 +89,7 @@ def read_config(text: str, where: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}.")
     for override in overrides:
         apply_override(data, override)
-    for name in ("generators", "metrics"):
+    for name in ("generators", "metrics", "measurer"):
         if isinstance(data.get(name), list):
             data[name] = {entry: {} for entry in data[name]}
         if isinstance(data.get(name), dict):

@@ -20,11 +20,14 @@ class Evidence:
         composition: Measured quantities, a row a record, NaN where not measurable; ``None`` without volumes
             or without a measurer.
         features: Extractor's features, float64 of shape (n, blocks, d); ``None`` without volumes.
+        unmeasurable: Why nothing could be measured on a record's volume, empty where it could, in the order of
+            ``composition``; ``None`` without one.
     """
 
     cohort: Cohort
     composition: pd.DataFrame | None = None
     features: np.ndarray | None = None
+    unmeasurable: pd.Series | None = None
 
     def __len__(self) -> int:
         return len(self.cohort)
@@ -35,13 +38,16 @@ class Evidence:
             self.cohort.take(indices),
             None if self.composition is None else self.composition.iloc[indices],
             None if self.features is None else self.features[indices],
+            None if self.unmeasurable is None else self.unmeasurable.iloc[indices],
         )
 
 
 def save_measured(evidence: Evidence, folder: Path) -> None:
-    """Write composition and features into ``folder``; the cohort is kept elsewhere."""
+    """Write what was measured into ``folder``; the cohort is kept elsewhere."""
     if evidence.composition is not None:
         evidence.composition.to_parquet(folder / "composition.parquet")
+    if evidence.unmeasurable is not None:
+        evidence.unmeasurable.to_frame("reason").to_parquet(folder / "unmeasurable.parquet")
     if evidence.features is not None:
         np.save(folder / "features.npy", evidence.features, allow_pickle=False)
 
@@ -49,8 +55,10 @@ def save_measured(evidence: Evidence, folder: Path) -> None:
 def load_measured(cohort: Cohort, folder: Path) -> Evidence:
     """Read what :func:`save_measured` wrote for ``cohort``."""
     composition, features = folder / "composition.parquet", folder / "features.npy"
+    unmeasurable = folder / "unmeasurable.parquet"
     return Evidence(
         cohort,
         pd.read_parquet(composition) if composition.exists() else None,
         np.load(features, allow_pickle=False) if features.exists() else None,
+        pd.read_parquet(unmeasurable)["reason"] if unmeasurable.exists() else None,
     )

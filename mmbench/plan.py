@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mmbench import plugins, store
-from mmbench.api import Extractor, Generator, Measurer, Metric
+from mmbench.api import Extractor, Generator, Measurer
 from mmbench.cohort import Cohort
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError, did_you_mean
@@ -48,15 +48,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Planned:
-    """A metric as it will be computed."""
+    """A metric or measurer with its parameters."""
 
     name: str
     params: dict[str, Any]
 
-    def build(self) -> Metric:
-        """Return the metric."""
-        metric: Metric = plugins.build("metrics", self.name, self.params)
-        return metric
+    def build(self, kind: str) -> Any:
+        """Return the plug-in of a kind; see :func:`mmbench.plugins.build`."""
+        return plugins.build(kind, self.name, self.params)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Plan:
     cells: tuple[Cell, ...]
     metrics: tuple[Planned, ...]
     sample_seeds: tuple[int, ...]
-    measurer: str | None
+    measurer: Planned | None
     extractor: str | None
 
     @classmethod
@@ -78,7 +77,8 @@ class Plan:
         ]
         metrics = [Planned(**metric) for metric in data["metrics"]]
         seeds = tuple(data["sample_seeds"])
-        return cls(tuple(cells), tuple(metrics), seeds, data["measurer"], data["extractor"])
+        measurer = data["measurer"] and Planned(**data["measurer"])
+        return cls(tuple(cells), tuple(metrics), seeds, measurer, data["extractor"])
 
 
 def make_plan(config: Config, cohort: Cohort) -> Plan:
@@ -97,7 +97,7 @@ def make_plan(config: Config, cohort: Cohort) -> Plan:
     chosen = {name: {} for name in plugins.names("metrics")} if config.metrics is None else config.metrics
     metrics = tuple(Planned(name, dict(params)) for name, params in chosen.items())
     for metric in metrics:
-        metric.build()
+        metric.build("metrics")
     measurer = choose_measurer(config.measurer, cohort)
     extractor = config.extractor if "volume" in cohort.modalities else None
     if extractor is not None:
@@ -107,26 +107,40 @@ def make_plan(config: Config, cohort: Cohort) -> Plan:
     return Plan(tuple(cells.values()), metrics, config.sample_seeds, measurer, extractor)
 
 
-def choose_measurer(wanted: str | None, cohort: Cohort) -> str | None:
+def choose_measurer(wanted: str | Mapping[str, Mapping[str, Any]] | None, cohort: Cohort) -> Planned | None:
     """Return the measurer for a cohort: the one wanted, or the first whose channels the volumes have.
 
+    Args:
+        wanted: ``auto``, a name, a name with parameters, or ``None``.
+        cohort: The cohort.
+
     Raises:
-        PluginError: The wanted one is unknown or needs other channels.
+        ConfigError: More than one is wanted.
+        PluginError: The wanted one is unknown, needs other channels, or cannot work on this machine.
     """
     if cohort.volumes is None or wanted is None:
         return None
     channels = cohort.volumes.geometry.channels
-    candidates = plugins.names("measurers") if wanted == "auto" else [wanted]
-    for name in candidates:
-        plugin = plugins.load("measurers", name)
-        if issubclass(plugin, Measurer) and set(plugin.channels) <= set(channels):
-            return name
     if wanted == "auto":
+        for name in plugins.names("measurers"):
+            plugin = plugins.load("measurers", name)
+            if issubclass(plugin, Measurer) and plugin.automatic and set(plugin.channels) <= set(channels):
+                return Planned(name, {})
         return None
-    needed = getattr(plugin, "channels", None)
-    if needed is None:
-        raise PluginError(f"measurer: '{wanted}' extracts features; it measures no quantities.")
-    raise PluginError(f"measurer '{wanted}' needs the channels {needed}; the cohort has {channels}.")
+    named = {wanted: {}} if isinstance(wanted, str) else wanted
+    if len(named) != 1:
+        raise ConfigError(f"measurer: {', '.join(named) or 'none'} given; name one, or null for none.")
+    [(name, params)] = named.items()
+    chosen = Planned(name, dict(params))
+    measurer = chosen.build("measurers")
+    if not isinstance(measurer, Measurer):
+        raise PluginError(f"measurer: '{name}' extracts features; it measures no quantities.")
+    if not set(measurer.channels) <= set(channels):
+        raise PluginError(
+            f"measurer '{name}' needs the channels {measurer.channels}; the cohort has {channels}."
+        )
+    measurer.check()
+    return chosen
 
 
 def _add(
@@ -236,13 +250,14 @@ def fit_key(cell: Cell, data_key: str, device: str, threads: int, budget: float 
     )
 
 
-def measure_key(data_key: str, measurer: str | None, extractor: str | None) -> str:
+def measure_key(data_key: str, measurer: Planned | None, extractor: str | None) -> str:
     """Return the key of measuring some records."""
-    parts = {}
-    for role, name in (("measurer", measurer), ("extractor", extractor)):
-        if name is not None:
-            plugin = plugins.load("measurers", name)
-            parts[role] = [name, plugin.version, plugins.code_digest(plugin)]
+    parts: dict[str, list[Any]] = {}
+    features = Planned(extractor, {}) if extractor else None
+    for role, planned in (("measurer", measurer), ("extractor", features)):
+        if planned is not None:
+            plugin = plugins.load("measurers", planned.name)
+            parts[role] = [planned.name, planned.params, plugin.version, plugins.code_digest(plugin)]
     return store.key(step="measure", data=data_key, **parts)
 
 

@@ -190,11 +190,17 @@ def checked(plugin: type, values: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def code_digest(plugin: type) -> str:
-    """Return the sha256 of the source of a plug-in: its file and the helpers that it may import relatively."""
+    """Return the sha256 of the source of a plug-in: its file and the helpers that it may import relatively.
+
+    A package that offers the plug-in under its own name is the plug-in's own: all of it counts.
+    """
     file = Path(inspect.getfile(plugin))
-    siblings = file.parent.glob("_*.py") if (file.parent / "__init__.py").exists() else []
-    folder = file.parent.rglob("*.py") if file.name == "__init__.py" else []
-    files = sorted({file, *siblings, *folder})
+    package = sys.modules.get(plugin.__module__.rpartition(".")[0])
+    own = getattr(package, plugin.__name__, None) is plugin
+    in_package = (file.parent / "__init__.py").exists()
+    folders = [file.parent, file.parent.parent] if own else [file.parent]
+    helpers = [path for folder in folders for path in folder.glob("_*.py")] if in_package else []
+    files = sorted({file, *helpers, *(file.parent.rglob("*.py") if own else ())})
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + path.read_bytes())

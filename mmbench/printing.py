@@ -30,7 +30,7 @@ def print_plan(console: Console, plan: Plan, earlier: Path) -> None:
     metrics = ", ".join(metric.name for metric in plan.metrics)
     for line in (
         f"metrics: {metrics}",
-        f"measurer: {plan.measurer or 'none'}; extractor: {plan.extractor or 'none'}",
+        f"measurer: {plan.measurer.name if plan.measurer else 'none'}; extractor: {plan.extractor or 'none'}",
         f"expected time and memory are those of earlier runs under {earlier}/ with the same parameters",
     ):
         console.print(line, markup=False, highlight=False)

@@ -101,7 +101,7 @@ def create(config: Config, folder: Path, display: Display) -> Run:
                 "geometry": saved.volumes.geometry.to_dict() if saved.volumes is not None else None,
                 "roles": sizes,
             },
-            "measurer": plan.measurer,
+            "measurer": plan.measurer and plan.measurer.name,
             "extractor": _extractor_info(plan, saved),
             "quantities": _quantities(plan),
             "outputs": _outputs(plan),
@@ -194,7 +194,7 @@ def _lost_scores(run: Run, plan: Plan, cell: Cell, sample_seed: int, record: dic
     status = record["status"] if record["status"] not in ("ok", "running") else "interrupted"
     for planned in plan.metrics:
         reason = f"{phase}{record['reason'] or status}"
-        rows += scoring.score_rows(planned.build(), planned.name, [], status, reason, common)
+        rows += scoring.score_rows(planned.build("metrics"), planned.name, [], status, reason, common)
     return scoring.as_scores(rows)
 
 
@@ -236,7 +236,7 @@ def _extractor_info(plan: Plan, cohort: Cohort) -> dict[str, str] | None:
 def _quantities(plan: Plan) -> list[dict[str, Any]]:
     if plan.measurer is None:
         return []
-    return [dataclasses.asdict(item) for item in plugins.load("measurers", plan.measurer).quantities]
+    return [dataclasses.asdict(item) for item in plan.measurer.build("measurers").quantities]
 
 
 def _outputs(plan: Plan) -> list[dict[str, Any]]:

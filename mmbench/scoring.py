@@ -18,29 +18,32 @@ from mmbench.errors import NotMeasurable
 from mmbench.plan import Plan, Planned
 
 
-def measure(cohort: Cohort, measurer: str | None, extractor: str | None, context: Context) -> Evidence:
+def measure(cohort: Cohort, measurer: Planned | None, extractor: str | None, context: Context) -> Evidence:
     """Read quantities and features off a cohort's volumes.
 
-    A volume that cannot be measured gives a row of NaN; a volume with NaN features stays in, so that metrics
-    see it.
+    A volume that cannot be measured gives a row of NaN and its reason; a volume with NaN features stays in, so
+    that metrics see it.
     """
     if cohort.volumes is None:
         return Evidence(cohort)
-    composition = features = None
+    composition = features = unmeasurable = None
     if measurer is not None:
-        tool: Measurer = plugins.build("measurers", measurer, {})
+        tool: Measurer = measurer.build("measurers")
         names = [quantity.name for quantity in tool.quantities]
-        rows = []
+        rows, reasons = [], []
         for index in context.steps(len(cohort), "measuring volumes"):
             try:
-                measured = tool.measure(cohort.volumes[index], cohort.volumes.geometry)
-            except NotMeasurable:
-                measured = dict.fromkeys(names, math.nan)
+                measured, reason = tool.measure(cohort.volumes[index], cohort.volumes.geometry), ""
+            except NotMeasurable as error:
+                measured, reason = dict.fromkeys(names, math.nan), str(error)
             rows.append([measured[name] for name in names])
-        composition = pd.DataFrame(rows, columns=names, index=pd.Index(cohort.ids, name="id"), dtype=float)
+            reasons.append(reason)
+        index_of = pd.Index(cohort.ids, name="id")
+        composition = pd.DataFrame(rows, columns=names, index=index_of, dtype=float)
+        unmeasurable = pd.Series(reasons, index=index_of, dtype=object)
     if extractor is not None:
         features = _extractor(extractor).extract(cohort.volumes)
-    return Evidence(cohort, composition, features)
+    return Evidence(cohort, composition, features, unmeasurable)
 
 
 def _extractor(name: str) -> Extractor:
@@ -67,7 +70,7 @@ def score(
 
 
 def _score_metric(planned: Planned, trial: Trial, common: Mapping[str, Any]) -> list[dict[str, Any]]:
-    metric = planned.build()
+    metric: Metric = planned.build("metrics")
     start = time.monotonic()
     reason = why_not(metric, trial)
     if reason:
@@ -184,11 +187,11 @@ def anchor_rows(
     noise: dict[int, Evidence] = {}
     for index in context.steps(len(plan.metrics), "ceilings and nulls"):
         planned = plan.metrics[index]
-        metric = type(planned.build())
+        metric = type(planned.build("metrics"))
         common = {"cohort": cohort_name, "generator": "ceiling"}
         trial = Trial(roles["reference"], roles["floor"], roles["train"], seed)
         rows += _score_metric(planned, trial, common)
-        if why_not(planned.build(), trial):
+        if why_not(planned.build("metrics"), trial):
             continue
         draws = []
         for draw in range(metric.null_draws):

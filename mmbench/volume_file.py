@@ -37,12 +37,13 @@ class VolumeFile:
     @classmethod
     def create(cls, path: Path, shape: Sequence[int]) -> VolumeFile:
         """Make a file of zeros; it takes space on the disk as subjects are written."""
+        size = tuple(map(int, shape))
         with path.open("wb") as file:
-            header = {"descr": DTYPE.str, "fortran_order": False, "shape": tuple(map(int, shape))}
+            header = {"descr": DTYPE.str, "fortran_order": False, "shape": size}
             np.lib.format.write_array_header_1_0(file, header)
             offset = file.tell()
-            file.truncate(offset + int(np.prod(shape, dtype=np.int64)) * DTYPE.itemsize)
-        return cls(path, header["shape"], offset)
+            file.truncate(offset + int(np.prod(size, dtype=np.int64)) * DTYPE.itemsize)
+        return cls(path, size, offset)
 
     @classmethod
     def open(cls, path: Path) -> VolumeFile:

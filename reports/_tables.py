@@ -523,6 +523,28 @@ class Group:
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def unmeasurable(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return, for each group with volumes that could not be measured, how many and why.
+
+    Returns:
+        Rows with ``name``, ``n``, ``total`` and ``reasons``: up to three texts, the most frequent first. Numbers
+        within a reason are left out of the comparison.
+    """
+    rows = []
+    for group in groups:
+        told = [draw.unmeasurable for draw in group.draws if draw.unmeasurable is not None]
+        if not told:
+            continue
+        reasons = pd.concat(told)
+        failed = reasons[reasons != ""]
+        if len(failed):
+            kinds = failed.groupby(failed.str.replace(r"[\d.]+", "#", regex=True), sort=False)
+            common = sorted(kinds, key=lambda kind: -len(kind[1]))[:3]
+            texts = [f"{of_kind.iloc[0]} ({len(of_kind)})" for _, of_kind in common]
+            rows.append({"name": group.name, "n": len(failed), "total": len(reasons), "reasons": texts})
+    return rows
+
+
 def shows_real(run: Run) -> bool:
     """Return whether images and single rows of real subjects may be shown."""
     return bool(run.cohort.shareable or (run.info.get("config", {}).get("report") or {}).get("include_real"))

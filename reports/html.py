@@ -152,6 +152,7 @@ def _section(run: Run, label: str, prefix: str) -> dict[str, Any]:
     section["montage"], section["montage_absent"] = _montage(run, groups, prefix)
     section["distributions"] = _distributions(run, curves, prefix)
     section["associations"], section["association_rows"] = _associations(run, curves, prefix)
+    section["unmeasurable"] = _tables.unmeasurable(groups)
     section["composition"], section["composition_rows"] = _composition(run, curves, prefix)
     kinds = ("ruler", "montage", "distributions", "associations", "composition", "training")
     section["pictures"] = [section[kind] for kind in kinds if section[kind] is not None]

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from mmbench import plugins
+from mmbench.api import Card, Measurer, Quantity, param
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError
-from mmbench.plan import choose_measurer, make_plan
+from mmbench.plan import Planned, choose_measurer, make_plan, measure_key
 from mmbench.testing import toy_cohort
 
 
@@ -77,3 +79,46 @@ def test_a_measurer_is_chosen_by_the_channels():
         choose_measurer("dixon-composition", toy_cohort(4))
     with pytest.raises(PluginError, match="extracts features"):
         choose_measurer("random-cnn", toy_cohort(4))
+
+
+@dataclasses.dataclass
+class Toy(Measurer):
+    """Measures a toy volume."""
+
+    card = Card("toy")
+    channels = ("c0",)
+    automatic = False
+    quantities = (Quantity("mean", "1", "Mean intensity"),)
+    installed: bool = param(True, "whether the tool is there")
+
+    def check(self):
+        if not self.installed:
+            raise PluginError("toy: install it")
+
+    def measure(self, volume, geometry):
+        return {"mean": float(volume.mean())}
+
+
+@pytest.fixture
+def toy_measurer(monkeypatch):
+    monkeypatch.setitem(plugins._from_files["measurers"], "a-toy", Toy)
+
+
+@pytest.mark.usefixtures("toy_measurer")
+def test_a_measurer_takes_parameters_and_is_asked_whether_it_works():
+    cohort = toy_cohort(4)
+    assert choose_measurer("auto", cohort) is None
+    assert choose_measurer({"a-toy": {"installed": True}}, cohort).params == {"installed": True}
+    assert choose_measurer("a-toy", cohort).build("measurers").installed
+    with pytest.raises(PluginError, match="install it"):
+        choose_measurer({"a-toy": {"installed": False}}, cohort)
+    with pytest.raises(PluginError, match="unknown parameter"):
+        choose_measurer({"a-toy": {"fast": True}}, cohort)
+    with pytest.raises(ConfigError, match="name one"):
+        choose_measurer({"a-toy": {}, "brain-tissue": {}}, cohort)
+
+
+@pytest.mark.usefixtures("toy_measurer")
+def test_a_measurer_s_parameters_change_what_is_kept():
+    plain, other = (measure_key("data", Planned("a-toy", {"installed": on}), None) for on in (True, False))
+    assert plain != other

@@ -102,3 +102,21 @@ def test_the_code_digest_follows_the_code(tmp_path):
         digests.append(plugins.code_digest(plugin))
         assert plugins.code_digest(plugin) == digests[-1]
     assert digests[0] != digests[1]
+
+
+def test_a_package_of_its_own_is_digested_whole(tmp_path, monkeypatch):
+    package = tmp_path / "room" / "model"
+    package.mkdir(parents=True)
+    (tmp_path / "room" / "__init__.py").write_text("")
+    (tmp_path / "room" / "_shared.py").write_text("A = 1\n")
+    (package / "__init__.py").write_text("from .net import Net\n")
+    (package / "net.py").write_text("from . import layers\nclass Net: pass\n")
+    (package / "layers.py").write_text("SIZE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from room.model import Net  # type: ignore[import-not-found]
+
+    digests = {plugins.code_digest(Net)}
+    for changed in (package / "layers.py", tmp_path / "room" / "_shared.py"):
+        changed.write_text(changed.read_text() + "B = 2\n")
+        digests.add(plugins.code_digest(Net))
+    assert len(digests) == 3

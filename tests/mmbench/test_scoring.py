@@ -6,9 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 import pytest
 
-from mmbench.api import TABLE, Card, Metric, Output, Score
-from mmbench.scoring import as_scores, score_rows, why_not, with_anchors
-from mmbench.testing import toy_trial
+from mmbench import plugins
+from mmbench.api import TABLE, Card, Measurer, Metric, NotMeasurable, Output, Quantity, Score
+from mmbench.context import WorkContext
+from mmbench.evidence import load_measured, save_measured
+from mmbench.plan import Planned
+from mmbench.scoring import as_scores, measure, score_rows, why_not, with_anchors
+from mmbench.testing import toy_cohort, toy_trial
 
 
 @dataclass
@@ -79,3 +83,30 @@ def test_what_does_not_apply_says_what_it_needs():
     )
     assert "there is no table" in why_not(Two(), bare)
     assert why_not(Two(), trial) == ""
+
+
+class Picky(Measurer):
+    """Measures bright volumes only."""
+
+    card = Card("picky")
+    channels = ("c0",)
+    quantities = (Quantity("mean", "1", "Mean intensity"),)
+
+    def measure(self, volume, geometry):
+        if volume.mean() < toy_cohort(6).images.stack().mean():
+            raise NotMeasurable("too dark")
+        return {"mean": float(volume.mean())}
+
+
+def test_why_a_volume_could_not_be_measured_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setitem(plugins._from_files["measurers"], "picky", Picky)
+    cohort = toy_cohort(6)
+    evidence = measure(cohort, Planned("picky", {}), None, WorkContext(folder=tmp_path))
+    dark = evidence.composition["mean"].isna()
+    assert 0 < dark.sum() < 6
+    assert (evidence.unmeasurable[dark] == "too dark").all()
+    assert (evidence.unmeasurable[~dark] == "").all()
+    save_measured(evidence, tmp_path)
+    again = load_measured(cohort, tmp_path)
+    pd.testing.assert_series_equal(again.unmeasurable, evidence.unmeasurable, check_names=False)
+    assert again.take([5, 0]).unmeasurable.tolist() == [evidence.unmeasurable.iloc[i] for i in (5, 0)]

@@ -128,7 +128,10 @@ def people(n: int, seed: int, prefix: str, modalities: list[str] = BOTH, linked:
     cohort = Cohort("toy bodies", SCHEMA, ids, table, volumes)
     if volumes is None:
         return Evidence(cohort)
-    return Evidence(cohort, composition, rng.standard_normal((n, 1, 4)))
+    reasons = pd.Series([""] * n, index=composition.index, dtype=object)
+    reasons.iloc[:2] = ["the body fills 3% of the volume", "the body fills 4% of the volume"]
+    composition.iloc[:2] = np.nan
+    return Evidence(cohort, composition, rng.standard_normal((n, 1, 4)), reasons)
 
 
 def build_run(folder: Path, *, shareable: bool = True, include_real: bool = False, name: str = "toy") -> Run:

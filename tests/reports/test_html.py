@@ -127,6 +127,11 @@ def test_summary_tells_which_generators_are_coherent(page: Page):
     assert "joint (mean scaled score 0.80 over 2 of 2 scores)" in page.text
 
 
+def test_volumes_that_could_not_be_measured_are_counted_with_the_reason(page: Page):
+    assert "Volumes on which nothing could be measured" in page.text
+    assert re.search(r"real \(reference\): 2 of \d+; the body fills 3% of the volume \(2\)", page.text)
+
+
 def test_pictures_and_tables_can_be_read_aloud(page: Page):
     assert all(image.get("alt") for image in page.find("img"))
     assert all(cell.get("scope") in ("col", "row") for cell in page.find("th"))
