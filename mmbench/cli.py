@@ -232,6 +232,13 @@ def cohort_make(
     out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
     source: Annotated[str, typer.Option(help="Cohort source.")] = "phantom",
     subjects: Annotated[int | None, typer.Option(help="Number of subjects, for the phantom.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Population, for the phantom: nako, ukb or nhanes.")
+    ] = None,
+    voxel: Annotated[
+        float | None, typer.Option(help="Voxel spacing in plane, for the phantom.", metavar="MM")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of population and scans, for the phantom.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Parameter of the source.", metavar="KEY=VALUE")
     ] = None,
@@ -244,8 +251,12 @@ def cohort_make(
 
     if out.exists():
         raise UsageError(f"{out}: exists already.")
-    extra = list(settings or []) + ([f"subjects={subjects}"] if subjects is not None else [])
-    with _loaded_cohort(_cohort_section(source, extra)) as cohort:
+    section = _cohort_section(source, settings or [])
+    given = {"subjects": subjects, "preset": preset, "voxel": voxel, "seed": seed}
+    section |= {name: value for name, value in given.items() if value is not None}
+    # Beside the cohort, so that volumes which the source writes there need only a second name to be kept.
+    beside = next(folder for folder in out.absolute().parents if folder.is_dir())
+    with _loaded_cohort(section, beside) as cohort:
         save_cohort(cohort, out)
     print(
         f"cohort: {out}, {len(cohort)} records, fingerprint {read_json(out / 'cohort.json')['fingerprint']}"
@@ -262,19 +273,30 @@ def cohort_inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what is in a cohort."""
-    from mmbench import inspection
+    from mmbench.context import WorkContext
+    from mmbench.display import make_display
+    from mmbench.inspection import describe
+    from mmbench.montage import montage as draw
     from mmbench.printing import print_card
+    from mmbench.sources.saved import check_fingerprint, checked_volumes
 
-    with _loaded_cohort(_cohort_section(_source_of(path), [f"path={path}", *(settings or [])])) as cohort:
-        card = inspection.describe(cohort)
+    source, task = _source_of(path), f"inspecting {path}"
+    # The volumes of a saved cohort are read here anyway: they are checked on the way, not twice.
+    unread = ["verify=false"] if source == "saved" else []
+    with _loaded_cohort(_cohort_section(source, [f"path={path}", *unread, *(settings or [])])) as cohort:
+        with make_display(_console()) as display:
+            display.begin(task)
+            context = WorkContext(report=lambda *step: display.progress(task, *step))
+            card = describe(cohort, checked_volumes(cohort, path, context) if unread else None)
+            display.end(task, "done")
+        if unread:
+            check_fingerprint(path, card.fingerprint)
         if montage is not None:
-            inspection.montage(cohort, montage)
+            draw(cohort, montage)
     if as_json:
         import json
 
-        from mmbench.files import plain
-
-        print(json.dumps(plain(card.to_dict()), indent=1))
+        print(json.dumps(card.to_dict(), indent=1))
     else:
         print_card(_console(stderr=False), card)
 
@@ -285,17 +307,32 @@ def cohort_validate(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Parameter of the source.", metavar="KEY=VALUE")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a cohort and list every problem; exit status 2 where there is one."""
     from mmbench.errors import CohortError
 
+    records, left_out, problems, warnings = 0, {}, [], []
     try:
         with _loaded_cohort(_cohort_section(_source_of(path), [f"path={path}", *(settings or [])])) as cohort:
-            print(f"{path}: {len(cohort)} records, no problem found")
+            records, left_out, warnings = len(cohort), dict(cohort.left_out), list(cohort.warnings)
     except CohortError as error:
-        for problem in error.problems:
-            print(problem)
-        raise UsageError(f"{path}: problems found: {len(error.problems)}") from None
+        problems, warnings = error.problems, list(getattr(error, "__notes__", []))
+    if as_json:
+        import json
+
+        found = {"records": records, "problems": problems, "warnings": warnings, "left_out": left_out}
+        print(json.dumps({"path": str(path), **found}, indent=1))
+    else:
+        lines = [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+        for line in [*lines, *(f"warning: {warning}" for warning in warnings), *problems]:
+            print(line)
+        if not problems:
+            print(
+                f"{path}: {records} records, {len(left_out)} left out, {len(warnings)} warnings, no problem found"
+            )
+    if problems:
+        raise UsageError(f"{path}: problems found: {len(problems)}; warnings: {len(warnings)}")
 
 
 def _cohort_section(source: str, settings: list[str]) -> dict[str, Any]:
@@ -308,14 +345,14 @@ def _cohort_section(source: str, settings: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _loaded_cohort(section: dict[str, Any]) -> Iterator[Cohort]:
-    """Give the cohort of a configuration's section; its scratch files live as long as the block."""
+def _loaded_cohort(section: dict[str, Any], beside: Path | None = None) -> Iterator[Cohort]:
+    """Give the cohort of a configuration's section; its scratch files live, in ``beside``, as long as the block."""
     import tempfile
 
     from mmbench import runner
     from mmbench.display import make_display
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(prefix=".mmbench-", dir=beside) as scratch:
         with make_display(_console()) as display:
             cohort = runner.load_with_progress(section, Path(scratch), display)
         yield cohort

@@ -349,11 +349,9 @@ def _coerce_column(series: pd.Series, column: Column) -> tuple[pd.Series | pd.Ca
     lookup |= {float(level): level for level in column.levels if _is_number(level)}
     if column.kind == "boolean" and all(isinstance(level, bool) for level in column.levels):
         lookup |= {"false": False, "true": True, "FALSE": False, "TRUE": True, 0.0: False, 1.0: True}
-    values = [
-        None if missing else _find(value, lookup)
-        for value, missing in zip(series, series.isna(), strict=True)
-    ]
-    bad_rows = [i for i, value in enumerate(values) if value is None and not series.isna().iloc[i]]
+    gaps = series.isna().to_numpy()
+    values = [None if missing else _find(value, lookup) for value, missing in zip(series, gaps, strict=True)]
+    bad_rows = [i for i, value in enumerate(values) if value is None and not gaps[i]]
     if bad_rows:
         i = bad_rows[0]
         complaints.append(
