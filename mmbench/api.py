@@ -211,11 +211,12 @@ class Measurer(ABC):
     card: ClassVar[Card]
     version: ClassVar[int] = 1
     """Raised whenever the same volume gives other numbers."""
-    channels: ClassVar[tuple[str, ...]]
+    channels: tuple[str, ...]
     """Channels that a volume must have; the first measurer whose channels are there is chosen."""
     automatic: ClassVar[bool] = True
     """Whether it may be chosen so; otherwise the configuration must name it."""
-    quantities: ClassVar[tuple[Quantity, ...]]
+    quantities: tuple[Quantity, ...]
+    """What it measures. Like the channels, it may follow from the parameters of an instance."""
 
     def check(self) -> None:  # noqa: B027 most tools need nothing
         """Make sure that it can work on this machine; asked once, before anything is fitted.
