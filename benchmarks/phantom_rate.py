@@ -1,7 +1,7 @@
-"""Measure how fast phantoms are made and what memory that takes: ``python benchmarks/phantom_rate.py``.
+"""Measure how fast phantoms are made and looked at, and what memory that takes: ``python benchmarks/phantom_rate.py``.
 
-Runs ``mmbench cohort make`` as a user does, for cohorts of several sizes one after the other, each into a
-temporary folder that is deleted again. Memory is that of the whole process tree, sampled every 0.1 s. Prints a
+Runs ``mmbench cohort make`` and ``mmbench cohort inspect`` as a user does, for cohorts of several sizes one after
+the other, each in a temporary folder that is deleted again. Memory is that of the whole process tree, sampled every 0.1 s. Prints a
 table and writes ``benchmarks/results/phantom_rate.json``.
 """
 
@@ -41,42 +41,40 @@ def tree_mib(root: psutil.Process) -> float:
     return total / 2**20
 
 
-def measure(subjects: int, options: Sequence[str], folder: Path) -> dict[str, float]:
-    """Make one cohort below ``folder`` and return what it took.
+def timed(arguments: Sequence[str]) -> tuple[float, float]:
+    """Run a command of mmbench and return its wall seconds and the peak memory of its process tree in MiB.
 
     Raises:
-        RuntimeError: It could not be made; the message is the command's.
+        RuntimeError: It failed; the message is the command's.
     """
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        out = Path(scratch) / "cohort"
-        command = [
-            sys.executable,
-            "-m",
-            "mmbench",
-            "cohort",
-            "make",
-            "--subjects",
-            str(subjects),
-            "--out",
-            str(out),
-        ]
+    with tempfile.TemporaryFile("w+") as told:
         start, peak = time.monotonic(), 0.0
-        made = subprocess.Popen(
-            [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        while made.poll() is None:
+        process = subprocess.Popen([sys.executable, "-m", "mmbench", *arguments], stdout=told, stderr=told)
+        while process.poll() is None:
             with contextlib.suppress(psutil.Error):
-                peak = max(peak, tree_mib(psutil.Process(made.pid)))
+                peak = max(peak, tree_mib(psutil.Process(process.pid)))
             time.sleep(SAMPLED_EVERY_S)
         seconds = time.monotonic() - start
-        if made.returncode:
-            raise RuntimeError(made.communicate()[1])
+        if process.returncode:
+            told.seek(0)
+            raise RuntimeError(told.read())
+    return seconds, peak
+
+
+def measure(subjects: int, options: Sequence[str], folder: Path) -> dict[str, float]:
+    """Make one cohort below ``folder``, look into it, and return what either took."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        out = Path(scratch) / "cohort"
+        made, peak = timed(["cohort", "make", "--subjects", str(subjects), "--out", str(out), *options])
+        looked, inspection_peak = timed(["cohort", "inspect", str(out)])
         size = sum(path.stat().st_size for path in out.iterdir())
     return {
         "subjects": subjects,
-        "seconds": round(seconds, 1),
-        "subjects_per_second": round(subjects / seconds, 2),
+        "seconds": round(made, 1),
+        "subjects_per_second": round(subjects / made, 2),
         "peak_mib": round(peak, 1),
+        "inspect_seconds": round(looked, 1),
+        "inspect_peak_mib": round(inspection_peak, 1),
         "bytes": size,
     }
 
@@ -94,13 +92,13 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ["--voxel", str(arguments.voxel), "--preset", arguments.preset]
     rows = []
-    print(f"{'subjects':>8} {'seconds':>8} {'per second':>10} {'peak MiB':>9} {'GiB':>6}")
+    print("subjects  GiB    make: seconds, per second, peak MiB    inspect: seconds, peak MiB")
     for subjects in arguments.subjects or SIZES:
         row = measure(subjects, options, arguments.folder)
         rows.append(row)
         print(
-            f"{subjects:8d} {row['seconds']:8.1f} {row['subjects_per_second']:10.2f} {row['peak_mib']:9.0f} "
-            f"{row['bytes'] / 2**30:6.2f}",
+            f"{subjects:8d} {row['bytes'] / 2**30:6.2f} {row['seconds']:11.1f} {row['subjects_per_second']:11.2f} "
+            f"{row['peak_mib']:9.0f} {row['inspect_seconds']:22.1f} {row['inspect_peak_mib']:9.0f}",
             flush=True,
         )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

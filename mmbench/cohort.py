@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,121 +17,9 @@ from mmbench.errors import CohortError
 from mmbench.files import publish_folder, write_json
 from mmbench.schema import Schema
 from mmbench.volume_file import VolumeFile
+from mmbench.volumes import Geometry, Volumes
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where the voxels of a volume lie.
-
-    Attributes:
-        shape: Voxels along x, y, z.
-        affine: 4x4 matrix, row by row, from voxel indices to millimetres (RAS+).
-        channels: Name of each channel, e.g. ``("water", "fat")`` or ``("T1w",)``.
-    """
-
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
-    channels: tuple[str, ...]
-
-    @classmethod
-    def regular(
-        cls,
-        shape: Sequence[int],
-        spacing: Sequence[float],
-        channels: Sequence[str],
-        origin: Sequence[float] = (0, 0, 0),
-    ) -> Geometry:
-        """Return an axis-aligned grid with ``spacing`` in millimetres."""
-        affine = np.diag([*map(float, spacing), 1.0])
-        affine[:3, 3] = origin
-        return cls((int(shape[0]), int(shape[1]), int(shape[2])), _rows(affine), tuple(channels))
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """The affine as an array of shape (4, 4), float64."""
-        return np.array(self.affine, dtype=float)
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel spacing in millimetres."""
-        x, y, z = np.linalg.norm(self.matrix[:3, :3], axis=0)
-        return (float(x), float(y), float(z))
-
-    @property
-    def voxel_litres(self) -> float:
-        """Volume of one voxel in litres."""
-        return float(np.prod(self.spacing)) * 1e-6
-
-    @property
-    def full_shape(self) -> tuple[int, int, int, int]:
-        """Shape of one subject's array: (channels, x, y, z)."""
-        return (len(self.channels), *self.shape)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Geometry:
-        """Read what :meth:`to_dict` returned."""
-        x, y, z = data["shape"]
-        return cls((x, y, z), _rows(data["affine"]), tuple(data["channels"]))
-
-
-def _rows(matrix: Any) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in row) for row in matrix)
-
-
-class VolumeStore(Protocol):
-    """Anything that gives one subject's volume at a time: an array, a file of volumes, a reader of files."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class Volumes:
-    """The volumes of a cohort, read when asked for.
-
-    Attributes:
-        store: Gives the volume of one record, shape (channels, x, y, z).
-        geometry: Grid and channels that all volumes share.
-        rows: Positions in ``store``, in the cohort's order; all of them by default.
-    """
-
-    store: VolumeStore
-    geometry: Geometry
-    rows: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.store) if self.rows is None else len(self.rows)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Return one volume as float32 of shape (channels, x, y, z)."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        row = index if self.rows is None else int(self.rows[index])
-        return np.asarray(self.store[row], dtype=np.float32)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[index] for index in range(len(self)))
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Volumes:
-        """Return the volumes at ``indices``, still unread."""
-        rows = np.arange(len(self.store)) if self.rows is None else self.rows
-        return Volumes(self.store, self.geometry, rows[np.asarray(indices, dtype=int)])
-
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yield arrays of shape (up to ``size``, channels, x, y, z), float32, in order."""
-        for start in range(0, len(self), size):
-            yield np.stack([self[index] for index in range(start, min(start + size, len(self)))])
-
-    def stack(self) -> np.ndarray:
-        """Return all volumes as one array; only for cohorts known to fit into memory."""
-        return np.stack(list(self)) if len(self) else np.empty((0, *self.geometry.full_shape), np.float32)
 
 
 @dataclass(frozen=True)
@@ -147,6 +35,9 @@ class Cohort:
         subjects: Person behind each record. Repeat scans share one; by default every record is a person.
         truth: Known composition of each record, for phantoms; no generator or metric sees it.
         shareable: Whether single subjects may appear in reports; true for phantoms only.
+        left_out: Why, for each record that the source left out because a part of it is missing. A part of a
+            cohort (:meth:`take`) has none.
+        warnings: What the source found suspicious but usable, one line each; likewise.
     """
 
     name: str
@@ -157,6 +48,8 @@ class Cohort:
     subjects: np.ndarray | None = None
     truth: pd.DataFrame | None = None
     shareable: bool = False
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.ids, dtype=str)
@@ -227,10 +120,21 @@ class Cohort:
             volumes=None if self.volumes is None else self.volumes.take(indices),
             subjects=self.people[indices],
             truth=None if self.truth is None else self.truth.iloc[indices],
+            # What is said of the whole names records that a part, e.g. inside a saved model, must not name.
+            left_out={},
+            warnings=(),
         )
 
-    def fingerprint(self) -> str:
-        """Return the sha256 over schema, geometry, identifiers, values and voxels, as hexadecimal text."""
+    def fingerprint(self, reading: Iterable[np.ndarray] | None = None) -> str:
+        """Return the sha256 over schema, geometry, identifiers, values and voxels, as hexadecimal text.
+
+        What the source says of its work (``left_out``, ``warnings``, the volumes' ``scales``) changes no value
+        and no voxel and is left aside.
+
+        Args:
+            reading: The cohort's own volumes, in order, from somebody who reads them for another purpose too;
+                they are then read once for both.
+        """
         digest = hashlib.sha256()
         header: dict[str, Any] = {"schema": self.schema.to_dict(), "ids": self.ids.tolist(), "format": FORMAT}
         # Who is the same person decides the split, so it is content too.
@@ -240,7 +144,7 @@ class Cohort:
         digest.update(json.dumps(header, sort_keys=True).encode())
         if self.table is not None:
             digest.update(np.ascontiguousarray(self.schema.codes(self.table)).tobytes())
-        for volume in self.volumes or ():
+        for volume in reading or self.volumes or ():
             digest.update(np.ascontiguousarray(volume).tobytes())
         return digest.hexdigest()
 
@@ -248,7 +152,8 @@ class Cohort:
 def save_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> Path:
     """Write a cohort as ``cohort.json``, ``table.parquet``, ``volumes.npy`` and ``truth.parquet``.
 
-    Volumes are streamed one at a time, or linked where they lie in such a file already. The folder appears whole or not at all.
+    Volumes are streamed one at a time, or linked where they lie in such a file already. The folder appears
+    whole or not at all.
 
     Args:
         cohort: What to write.
@@ -273,6 +178,8 @@ def write_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> None
         "ids": cohort.ids.tolist(),
         "subjects": cohort.people.tolist(),
         "modalities": sorted(cohort.modalities),
+        "left_out": dict(cohort.left_out),
+        "warnings": list(cohort.warnings),
     }
     if cohort.table is not None:
         plain = cohort.table.copy()
@@ -283,21 +190,32 @@ def write_cohort(cohort: Cohort, folder: Path, fingerprint: bool = True) -> None
         plain.to_parquet(folder / "table.parquet")
     if cohort.truth is not None:
         cohort.truth.to_parquet(folder / "truth.parquet")
+    reading: Iterable[np.ndarray] = ()
     if cohort.volumes is not None:
         geometry = cohort.volumes.geometry
         header["geometry"] = geometry.to_dict()
+        if cohort.volumes.divisors is not None:
+            header["scales"] = cohort.volumes.divisors.tolist()
         store = cohort.volumes.store
         if isinstance(store, VolumeFile) and cohort.volumes.rows is None:
             store.place_at(folder / "volumes.npy")
+            reading = cohort.volumes if fingerprint else ()
         else:
             file = VolumeFile.create(folder / "volumes.npy", (len(cohort), *geometry.full_shape))
-            for index, volume in enumerate(cohort.volumes):
-                file.write(index, volume)
-            # From here on the written copy is read: a lazy store is not asked for its volumes twice.
-            cohort = dataclasses.replace(cohort, volumes=Volumes(file, geometry))
+            reading = _written(cohort.volumes, file)
     if fingerprint:
-        header["fingerprint"] = cohort.fingerprint()
+        header["fingerprint"] = cohort.fingerprint(reading)
+    else:
+        for _ in reading:
+            pass
     write_json(folder / "cohort.json", header)
+
+
+def _written(volumes: Volumes, file: VolumeFile) -> Iterator[np.ndarray]:
+    """Yield volumes that lie in ``file`` by then: a lazy store is not asked for its volumes twice."""
+    for index, volume in enumerate(volumes):
+        file.write(index, volume)
+        yield volume
 
 
 def load_cohort(folder: Path) -> Cohort:
@@ -320,7 +238,7 @@ def load_cohort(folder: Path) -> Cohort:
             file = VolumeFile.open(folder / "volumes.npy")
             if file.shape[1:] != geometry.full_shape:
                 raise CohortError(f"{file.path}: shape {file.shape[1:]}, expected {geometry.full_shape}.")
-            volumes = Volumes(file, geometry)
+            volumes = Volumes(file, geometry, scales=_scales(header))
         if (folder / "truth.parquet").exists():
             truth = pd.read_parquet(folder / "truth.parquet")
     except FileNotFoundError as error:
@@ -336,7 +254,18 @@ def load_cohort(folder: Path) -> Cohort:
         subjects=np.array(header["subjects"], dtype=str),
         truth=truth,
         shareable=bool(header["shareable"]),
+        left_out={str(name): str(reason) for name, reason in header.get("left_out", {}).items()},
+        warnings=tuple(map(str, header.get("warnings", ()))),
     )
+
+
+def _scales(header: Mapping[str, Any]) -> np.ndarray | None:
+    if header.get("scales") is None:
+        return None
+    scales = np.array(header["scales"], dtype=float)
+    if not (np.isfinite(scales) & (scales > 0)).all():
+        raise ValueError("scales that are not positive")
+    return scales
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is in a cohort: a card of its columns and volumes, and a picture of a few of them.
+"""What is in a cohort: a card of its columns and volumes.
 
 Volumes are read one at a time, so memory does not grow with the number of subjects.
 """
@@ -6,8 +6,8 @@ Volumes are read one at a time, so memory does not grow with the number of subje
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from mmbench.cohort import Cohort, Geometry
 from mmbench.files import plain
 
 PERCENTILES = (1, 25, 50, 75, 99)
-MONTAGE_SUBJECTS = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class ChannelCard:
         minimum: Smallest intensity.
         maximum: Largest intensity.
         percentiles: Intensity at each of :data:`PERCENTILES` of the voxels that are not zero, within 0.1 %.
+        divisors: ``minimum``, ``median`` and ``maximum`` of what the volumes were divided by; empty where nothing
+            is known to have been divided.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ChannelCard:
     minimum: float
     maximum: float
     percentiles: dict[int, float]
+    divisors: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -74,30 +76,44 @@ class CohortCard:
         name: Name of the cohort.
         records: Number of records.
         subjects: Number of persons behind them.
+        scans: Number of persons by how many records they have.
         columns: Columns of the table; empty without one.
         truth: Columns of the known composition of phantoms; empty where it is not known.
         geometry: Grid of the volumes; ``None`` without volumes.
         channels: Intensities by channel; empty without volumes.
+        left_out: Why, for each record that the source left out.
+        warnings: What the source found suspicious but usable.
+        fingerprint: sha256 over the content.
     """
 
     name: str
     records: int
     subjects: int
+    scans: dict[int, int]
     columns: tuple[ColumnCard, ...]
     truth: tuple[ColumnCard, ...]
     geometry: Geometry | None
     channels: tuple[ChannelCard, ...]
+    left_out: dict[str, str]
+    warnings: tuple[str, ...]
+    fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form; the geometry has the spacing in mm beside the affine."""
+        """Return a JSON-able form; the geometry has spacing and field of view in mm beside the affine."""
         data = dataclasses.asdict(self)
         if self.geometry is not None:
-            data["geometry"] |= {"spacing": self.geometry.spacing}
+            names = ("spacing", "field_of_view", "orientation", "obliqueness")
+            data["geometry"] |= {name: getattr(self.geometry, name) for name in names}
         return plain(data)
 
 
-def describe(cohort: Cohort) -> CohortCard:
-    """Describe a cohort's table, volumes and, for phantoms, known composition."""
+def describe(cohort: Cohort, reading: Iterable[np.ndarray] | None = None) -> CohortCard:
+    """Describe a cohort's table, volumes and, for phantoms, known composition.
+
+    Args:
+        cohort: What to describe; its volumes are read once.
+        reading: Its volumes, in order, where somebody else reads or checks them on the way.
+    """
     columns, truth = [], []
     if cohort.table is not None:
         for column in cohort.schema:
@@ -109,14 +125,29 @@ def describe(cohort: Cohort) -> CohortCard:
             columns.append(card)
     if cohort.truth is not None:
         truth = [_numbers(str(name), "truth", "", cohort.truth[name]) for name in cohort.truth]
+    geometry = None if cohort.volumes is None else cohort.volumes.geometry
+    histograms = [_Histogram() for _ in (geometry.channels if geometry else ())]
+    fingerprint = cohort.fingerprint(_counted(reading or cohort.volumes or (), histograms))
+    _, scans = np.unique(cohort.people, return_counts=True)
     return CohortCard(
         name=cohort.name,
         records=len(cohort),
-        subjects=len(np.unique(cohort.people)),
+        subjects=len(scans),
+        scans={
+            int(n): int(persons) for n, persons in zip(*np.unique(scans, return_counts=True), strict=True)
+        },
         columns=tuple(columns),
         truth=tuple(truth),
-        geometry=None if cohort.volumes is None else cohort.volumes.geometry,
-        channels=_channels(cohort),
+        geometry=geometry,
+        channels=tuple(
+            histogram.card(name, _divisors(cohort, channel))
+            for channel, (histogram, name) in enumerate(
+                zip(histograms, geometry.channels if geometry and len(cohort) else (), strict=False)
+            )
+        ),
+        left_out=dict(cohort.left_out),
+        warnings=cohort.warnings,
+        fingerprint=fingerprint,
     )
 
 
@@ -129,15 +160,19 @@ def _numbers(name: str, kind: str, unit: str, values: pd.Series, description: st
     return ColumnCard(name, kind, unit, missing, float(low), float(middle), float(high), {}, description)
 
 
-def _channels(cohort: Cohort) -> tuple[ChannelCard, ...]:
-    if cohort.volumes is None or not len(cohort):
-        return ()
-    names = cohort.volumes.geometry.channels
-    histograms = [_Histogram() for _ in names]
-    for volume in cohort.volumes:
+def _counted(volumes: Iterable[np.ndarray], histograms: Sequence[_Histogram]) -> Iterator[np.ndarray]:
+    for volume in volumes:
         for histogram, voxels in zip(histograms, volume, strict=True):
             histogram.add(voxels)
-    return tuple(histogram.card(name) for histogram, name in zip(histograms, names, strict=True))
+        yield volume
+
+
+def _divisors(cohort: Cohort, channel: int) -> dict[str, float]:
+    scales = cohort.images.divisors
+    if scales is None:
+        return {}
+    low, middle, high = np.quantile(scales[:, channel], [0, 0.5, 1])
+    return {"minimum": float(low), "median": float(middle), "maximum": float(high)}
 
 
 class _Histogram:
@@ -160,7 +195,7 @@ class _Histogram:
         present = voxels[voxels != 0].astype(np.float32, copy=False)
         self._counts += np.bincount(present.view(np.uint32) >> (32 - self.BITS), minlength=len(self._counts))
 
-    def card(self, name: str) -> ChannelCard:
+    def card(self, name: str, divisors: dict[str, float]) -> ChannelCard:
         present = int(self._counts.sum())
         bins = np.flatnonzero(self._counts).astype(np.uint32)
         half_bin = np.uint32(1 << (31 - self.BITS))
@@ -173,61 +208,4 @@ class _Histogram:
         percentiles = {
             q: float(middles[i]) if present else float("nan") for q, i in zip(PERCENTILES, at, strict=True)
         }
-        return ChannelCard(name, present / self._voxels, self._low, self._high, percentiles)
-
-
-def montage(cohort: Cohort, path: Path) -> Path:
-    """Draw the axial, coronal and sagittal middle slices of up to eight records into a PNG.
-
-    The records are spread evenly over the cohort, a column each; left of the picture is the subject's left.
-    Intensities of a channel share one scale, from zero to the 99.5th percentile of what is drawn.
-
-    Args:
-        cohort: A cohort with volumes.
-        path: The PNG to write.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        CohortError: The cohort has no volumes.
-    """
-    from matplotlib.figure import Figure
-
-    geometry = cohort.images.geometry
-    chosen = np.unique(np.linspace(0, len(cohort) - 1, MONTAGE_SUBJECTS).round().astype(int))
-    slices = [_middle_slices(cohort.images[int(index)]) for index in chosen]
-    x, y, z = np.array(geometry.shape) * np.array(geometry.spacing)
-    heights = [y, z, z] * len(geometry.channels)
-    width = 1.6
-    figure = Figure(
-        figsize=(width * len(chosen) + 0.4, width * sum(heights) / max(x, y) + 0.5), layout="constrained"
-    )
-    axes = figure.subplots(len(heights), len(chosen), squeeze=False, height_ratios=heights)
-    dx, dy, dz = geometry.spacing
-    aspects = (dy / dx, dz / dx, dz / dy)
-    for channel, name in enumerate(geometry.channels):
-        drawn = np.concatenate([plane.ravel() for planes in slices for plane in planes[channel]])
-        brightest = float(np.percentile(drawn, 99.5)) or 1.0
-        for plane, view in enumerate(("axial", "coronal", "sagittal")):
-            row = axes[3 * channel + plane]
-            row[0].set_ylabel(f"{name}\n{view}", fontsize=7)
-            for axis, planes in zip(row, slices, strict=True):
-                axis.imshow(
-                    planes[channel][plane].T,
-                    origin="lower",
-                    cmap="gray",
-                    vmin=0,
-                    vmax=brightest,
-                    aspect=aspects[plane],
-                )
-                axis.set(xticks=[], yticks=[])
-    for axis, index in zip(axes[0], chosen, strict=True):
-        axis.set_title(cohort.ids[index], fontsize=7)
-    figure.savefig(path, dpi=120)
-    return path
-
-
-def _middle_slices(volume: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    x, y, z = (size // 2 for size in volume.shape[1:])
-    return [(voxels[:, :, z].copy(), voxels[:, y].copy(), voxels[x].copy()) for voxels in volume]
+        return ChannelCard(name, present / self._voxels, self._low, self._high, percentiles, divisors)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from mmbench.inspection import CohortCard
+from mmbench.cohort import Geometry
+from mmbench.inspection import PERCENTILES, ChannelCard, CohortCard, ColumnCard
 from mmbench.plan import Plan
 from mmbench.runner import estimate
 
@@ -53,33 +56,89 @@ def print_scores(console: Console, scores: pd.DataFrame) -> None:
 
 def print_card(console: Console, card: CohortCard) -> None:
     """Print what is in a cohort."""
-    console.print(f"{card.name}: {card.records} records of {card.subjects} subjects", markup=False)
-    table = Table(box=None)
-    for heading in ("column", "kind", "unit", "missing", "values", "description"):
-        table.add_column(heading)
-    for column in card.columns:
-        if column.counts:
-            values = ", ".join(f"{level}: {count}" for level, count in column.counts.items())
-        else:
-            values = f"{column.minimum:g} to {column.maximum:g}, median {column.median:g}"
-        missing = f"{column.missing:.0%}" if column.missing else ""
-        table.add_row(column.name, column.kind, column.unit, missing, values, column.description)
-    console.print(table)
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    repeated = [f"{persons} of them with {n}" for n, persons in card.scans.items() if n > 1]
+    line(f"{card.name}: {card.records} records of {card.subjects} subjects{', '.join(['', *repeated])}")
+    line(f"fingerprint: {card.fingerprint[:12]}")
+    if card.columns:
+        console.print()
+        _print_columns(console, card.columns)
     if card.geometry is not None:
-        shape = " x ".join(map(str, card.geometry.shape))
-        spacing = " x ".join(f"{value:g}" for value in card.geometry.spacing)
-        console.print(f"volumes: {shape} voxels of {spacing} mm", markup=False, highlight=False)
-    for channel in card.channels:
-        parts = ", ".join(f"{percent} %: {value:.3g}" for percent, value in channel.percentiles.items())
-        console.print(
-            f"  {channel.name}: {channel.minimum:.3g} to {channel.maximum:.3g}; foreground "
-            f"{channel.foreground:.0%} of the voxels, its percentiles {parts}",
-            markup=False,
-            highlight=False,
-        )
+        console.print()
+        _print_volumes(console, card.geometry, card.channels)
     if card.truth:
-        names = ", ".join(quantity.name for quantity in card.truth)
-        console.print(f"known composition: {names}", markup=False, highlight=False)
+        console.print()
+        line("known composition:")
+        _print_columns(console, card.truth)
+    for title, entries in (
+        ("left out", [f"{name}: {reason}" for name, reason in card.left_out.items()]),
+        ("warnings", list(card.warnings)),
+    ):
+        if entries:
+            console.print()
+            line(f"{title} ({len(entries)}):")
+            for entry in entries:
+                line(f"  {entry}")
+
+
+def _print_columns(console: Console, columns: Sequence[ColumnCard]) -> None:
+    cells = [
+        {
+            "column": column.name,
+            "kind": column.kind,
+            "unit": column.unit,
+            "missing": f"{column.missing:.1%}" if column.missing else "",
+            "values": _values(column),
+        }
+        for column in columns
+    ]
+    headings = [heading for heading in cells[0] if any(cell[heading] for cell in cells)]
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != "values")
+    for cell in cells:
+        # Text objects: what a file says of its columns is no markup.
+        table.add_row(*(Text(cell[heading]) for heading in headings))
+    console.print(table)
+
+
+def _values(column: ColumnCard) -> str:
+    if column.counts:
+        values = ", ".join(f"{level}: {count}" for level, count in column.counts.items())
+    else:
+        values = f"{column.minimum:.5g} to {column.maximum:.5g}, median {column.median:.5g}"
+    return f"{values}\n{column.description}" if column.description else values
+
+
+def _print_volumes(console: Console, geometry: Geometry, channels: Sequence[ChannelCard]) -> None:
+    shape = " x ".join(map(str, geometry.shape))
+    spacing = " x ".join(f"{value:.4g}" for value in geometry.spacing)
+    view = " x ".join(f"{value:.4g}" for value in geometry.field_of_view)
+    tilt = f", oblique by {geometry.obliqueness:.1f} degrees" if geometry.obliqueness > 0.1 else ""
+    lines = [
+        f"volumes: {shape} voxels of {spacing} mm, field of view {view} mm, axes {geometry.orientation}{tilt}"
+    ]
+    lines += [
+        f"{channel.name}: each volume was divided by its own scale, {channel.divisors['minimum']:.4g} to "
+        f"{channel.divisors['maximum']:.4g}, median {channel.divisors['median']:.4g}"
+        for channel in channels
+        if channel.divisors
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None)
+    table.add_column("intensities")
+    for heading in ("lowest", "highest", "not 0", *(f"{percent}%" for percent in PERCENTILES)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for channel in channels:
+        cells = [f"{channel.minimum:.3g}", f"{channel.maximum:.3g}", f"{channel.foreground:.0%}"]
+        cells += [f"{channel.percentiles[percent]:.3g}" for percent in PERCENTILES]
+        table.add_row(Text(channel.name), *cells)
+    console.print(table)
+    console.print(" percentiles are over the voxels that are not 0", markup=False, highlight=False)
 
 
 def facts(plugin: type) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def load_with_progress(section: dict[str, Any], scratch: Path, display: Display)
     except BaseException:
         display.end(task, "cannot be used")
         raise
-    display.end(task, f"{len(cohort)} records ({time.monotonic() - start:.0f} s)")
+    told = [(len(cohort.left_out), "left out"), (len(cohort.warnings), "warnings")]
+    remarks = "".join(f", {count} {what}" for count, what in told if count)
+    display.end(task, f"{len(cohort)} records{remarks} ({time.monotonic() - start:.0f} s)")
     return cohort
 
 

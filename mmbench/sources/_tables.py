@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import typing
@@ -17,46 +18,71 @@ from mmbench.api import CohortError, Column, Schema, as_numbers
 from mmbench.config import parse_yaml
 from mmbench.errors import ConfigError, did_you_mean
 from mmbench.schema import MAX_ORDINAL_LEVELS
-from mmbench.sources._checks import gathered
+from mmbench.sources._checks import NAMED, gathered, listed
 
 Corrections = Path | dict[str, dict[str, Any]] | None
 """A schema file, the same as a mapping, or nothing."""
 
+FORMULA_TOLERANCE = 0.02
+"""Relative deviation of a derived value that rounding of its parts explains: a height in whole centimetres and
+a weight in whole kilograms leave a body mass index uncertain by about 1.5 %."""
 
-def read_text_table(path: Path, delimiter: str, missing: Collection[str]) -> pd.DataFrame:
-    """Read a delimited text file into a table of text.
+
+def read_text_table(
+    path: Path, delimiter: str, missing: Collection[str], problems: list[str]
+) -> pd.DataFrame:
+    """Read a delimited text file into a table of text, whose index counts the lines of the file.
 
     Args:
         path: The file; UTF-8, the first line names the columns.
         delimiter: Character between fields.
         missing: Texts that stand for a missing value; all others are taken as they are.
+        problems: Receives what is wrong with the file where the rest of it can be looked at all the same: another
+            encoding, repeated columns, lines with more or fewer fields than the header.
 
     Raises:
-        CohortError: The file is absent, no text, has no rows, or a line has more or fewer fields than the header.
+        CohortError: The file is absent, no text, or has no rows.
     """
-    try:
-        # utf-8-sig drops the byte-order mark that spreadsheet programs write before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader if fields]
-    except FileNotFoundError:
-        raise CohortError(f"{path}: no such file; expected a table with a row for each subject.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"{path}: cannot be read ({error}); save it as UTF-8 text.") from None
+    lines = _fields(path, delimiter, problems)
     if len(lines) < 2:
         raise CohortError(f"{path}: no rows; expected a line of column names and a line for each subject.")
     (_, header), *body = lines
-    problems = _header_problems(path, header, delimiter)
+    problems += _header_problems(path, header, delimiter)
     problems += [
         f"{path}, line {number}: {len(fields)} fields, expected {len(header)} as in the first line; "
         "check the separators of this line."
         for number, fields in body
         if len(fields) != len(header)
     ]
-    if problems:
-        raise CohortError(problems)
-    rows = [[None if field in missing else field for field in fields] for _, fields in body]
-    return pd.DataFrame(rows, columns=header, dtype=object)
+    rows = [
+        [None if field in missing else field for field in (fields + [""] * len(header))[: len(header)]]
+        for _, fields in body
+    ]
+    frame = pd.DataFrame(rows, columns=header, index=[number for number, _ in body], dtype=object)
+    return frame.loc[:, ~frame.columns.duplicated() & (frame.columns != "")]
+
+
+def _fields(path: Path, delimiter: str, problems: list[str]) -> list[tuple[int, list[str]]]:
+    """Return the number and the fields of each line that is not empty."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CohortError(f"{path}: no such file; expected a table with a row for each subject.") from None
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read ({error}); save it as UTF-8 text.") from None
+    try:
+        # utf-8-sig drops the byte-order mark that spreadsheet programs write before the first column's name.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problems.append(f"{path}, line {line}: no UTF-8 ({error.reason}); save the table as UTF-8 text.")
+        # Any byte is a Latin-1 character, so that the other lines can be looked at.
+        text = content.decode("latin-1")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [(reader.line_num, [field.strip() for field in fields]) for fields in reader if fields]
+    except csv.Error as error:
+        raise CohortError(f"{path}: cannot be read ({error}); save it as UTF-8 text.") from None
 
 
 def _header_problems(path: Path, header: list[str], delimiter: str) -> list[str]:
@@ -68,7 +94,7 @@ def _header_problems(path: Path, header: list[str], delimiter: str) -> list[str]
         problems.append(f"{path}: column {header.index('') + 1} has no name; name or remove it.")
     others = [other for other in ",;\t" if other != delimiter and other in header[0]]
     if len(header) == 1 and others:
-        problems.append(
+        raise CohortError(
             f"{path}: the first line is separated by {others[0]!r}, expected {delimiter!r}; save the table so."
         )
     return problems
@@ -161,20 +187,20 @@ def type_table(
     where: Path,
     schema: Corrections,
     drop: Sequence[str] = (),
-    sidecar: Path | None = None,
+    sidecars: Sequence[Path] = (),
 ) -> tuple[Schema, pd.DataFrame]:
     """Infer a table's schema, correct it, and return it with the table that obeys it.
 
     Args:
         frame: Table whose index names the rows.
         where: File of the table, for messages.
-        schema: The user's corrections; they go before the sidecar's.
+        schema: The user's corrections; they go before the sidecars'.
         drop: Columns to leave out.
-        sidecar: BIDS description of the columns.
+        sidecars: BIDS descriptions of the columns.
 
     Raises:
-        CohortError: A column cannot be used, or a value is of another type, outside the range or not among the
-            levels. All problems are listed.
+        CohortError: A column cannot be used, a value is of another type, outside the range or not among the
+            levels, or does not follow from its column's formula. All problems are listed.
         ConfigError: ``drop`` or ``schema`` names an unknown column, or ``schema`` an unknown attribute.
     """
     for name in drop:
@@ -189,15 +215,16 @@ def type_table(
             raise ConfigError(f"{place}: {where} has no column '{name}'. {did_you_mean(name, frame.columns)}")
     problems: list[str] = []
     described: dict[str, dict[str, Any]] = {}
-    if sidecar is not None:
+    for sidecar in sidecars:
         with gathered(problems):
-            described = sidecar_corrections(sidecar, frame)
+            for name, entry in sidecar_corrections(sidecar, frame).items():
+                described[name] = described.get(name, {}) | entry
     corrections = {name: described.get(name, {}) | own.get(name, {}) for name in {*described, *own}}
-    beyond = {name: _beyond(frame[name], entry) for name, entry in corrections.items()}
-    problems += [f"{where}: column '{name}', {text}" for name, texts in beyond.items() for text in texts]
-    if any(beyond.values()):
+    misfits = {str(name): _misfits(frame[name], corrections.get(str(name), {})) for name in frame}
+    problems += [f"{where}: column '{name}', {text}" for name, texts in misfits.items() for text in texts]
+    if any(misfits.values()):
         # The other columns are still looked at, without formulas, which may name the columns left aside.
-        frame = frame[[name for name in frame.columns if not beyond.get(name)]]
+        frame = frame[[name for name in frame.columns if not misfits[name]]]
         corrections = {
             name: {key: value for key, value in entry.items() if key != "formula"}
             for name, entry in corrections.items()
@@ -207,6 +234,7 @@ def type_table(
         inferred = Schema.infer(frame, corrections)
         with gathered(problems):
             table = inferred.coerce(frame, str(where))
+            problems += [f"{where}: {text}" for text in _formula_problems(inferred, table)]
     except CohortError as error:
         problems += [f"{where}: {text}" for text in error.problems]
     except ConfigError as error:
@@ -216,13 +244,62 @@ def type_table(
     return inferred, table
 
 
-def _beyond(series: pd.Series, correction: Mapping[str, Any]) -> list[str]:
+def _misfits(series: pd.Series, correction: Mapping[str, Any]) -> list[str]:
+    """Return a line for each value that its declared range, kind or levels do not allow, up to some number."""
     low, high = correction.get("minimum"), correction.get("maximum")
     numbers = pd.to_numeric(series, errors="coerce").astype(float)
-    limits = [(low, numbers < (-math.inf if low is None else low), "at least")]
-    limits += [(high, numbers > (math.inf if high is None else high), "at most")]
-    return [
-        f"row {row}: {series[row]} lies outside the range, expected {word} {limit:g}; correct the value or the schema."
-        for limit, outside, word in limits
+    lines = [
+        f"row {row}: {_value(series[row])} lies outside the range, expected {word} {limit:g}; correct the value or "
+        "the schema."
+        for limit, outside, word in (
+            (low, numbers < (-math.inf if low is None else low), "at least"),
+            (high, numbers > (math.inf if high is None else high), "at most"),
+        )
         for row in series.index[outside]
     ]
+    text = series.notna() & numbers.isna()
+    kind = correction.get("kind")
+    if kind in ("continuous", "integer"):
+        advice = "expected a number; correct it or mark it n/a."
+    elif kind is None and "levels" not in correction and (~text & series.notna()).sum() > text.sum():
+        # A few words among numbers would turn the whole column into categories without anybody noticing.
+        advice = (
+            "expected a number as in most rows; correct it, mark it n/a, or declare 'kind: categorical' in the "
+            "schema."
+        )
+    else:
+        advice = ""
+    if advice:
+        lines += [f"row {row}: {_value(series[row])}, {advice}" for row in series.index[text]]
+    if (levels := correction.get("levels")) and kind != "boolean":
+        names = pd.Series(list(map(str, levels)))
+        as_levels = pd.to_numeric(names, errors="coerce").dropna()
+        known = series.map(str).isin(names) | numbers.isin(as_levels)
+        lines += [
+            f"row {row}: {_value(series[row])} is not among the levels {list(levels)}; correct it or the schema."
+            for row in series.index[series.notna() & ~known]
+        ]
+    if len(lines) > NAMED:
+        lines[NAMED:] = [f"{len(lines) - NAMED} more values of this kind."]
+    return lines
+
+
+def _formula_problems(schema: Schema, table: pd.DataFrame) -> list[str]:
+    """Return a line for each derived column whose recorded values do not follow from its formula."""
+    problems = []
+    derived = schema.derive(table)
+    for column in schema.derived:
+        recorded, computed = table[column.name], derived[column.name]
+        rounding = 0.5 * 10.0 ** -(column.decimals or 0)
+        off = (recorded - computed).abs() > FORMULA_TOLERANCE * computed.abs() + rounding
+        if off.any():
+            rows = [f"{row}: {recorded[row]:g} for {computed[row]:g}" for row in table.index[off]]
+            problems.append(
+                f"column '{column.name}': {len(rows)} of {len(table)} rows do not follow from the formula "
+                f"'{column.formula}' (row {listed(rows)}); correct the values, the formula or its units."
+            )
+    return problems
+
+
+def _value(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else f"{value}"

@@ -1,45 +1,24 @@
-"""A BIDS folder: ``participants.tsv`` and NIfTI volumes found by suffix and session."""
+"""A BIDS folder: ``participants.tsv`` and NIfTI volumes found by suffix, session and run."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
 from mmbench.api import Card, Cohort, CohortError, Context, param
-from mmbench.errors import did_you_mean
-from mmbench.sources._checks import gathered
-from mmbench.sources._nifti import NiftiSource, holds_dicom, open_volumes
-from mmbench.sources._tables import read_text_table, type_table
-
-MISSING = ("n/a", "")
-_SUBJECT = re.compile(r"sub-[a-zA-Z0-9+]+")
-_SESSION = re.compile(r"ses-[a-zA-Z0-9+]+")
-_VOLUME = re.compile(r"(sub-[a-zA-Z0-9+]+(?:_[a-zA-Z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+)\.nii(?:\.gz)?")
-
-
-class Scan(NamedTuple):
-    """One session of one subject.
-
-    Attributes:
-        subject: ``sub-...``.
-        session: ``ses-...``, empty where a subject has no sessions.
-        files: One file a channel.
-    """
-
-    subject: str
-    session: str
-    files: tuple[Path, ...]
+from mmbench.sources._checks import Findings, gathered
+from mmbench.sources._participants import Rows, read_rows
+from mmbench.sources._scans import Scans, Wanted, absence, find_scans
+from mmbench.sources._tables import type_table
+from mmbench.sources._volumes import NiftiSource, open_volumes
 
 
 @dataclass(kw_only=True)
 class BidsSource(NiftiSource):
-    """Reads a BIDS folder; each session of a subject is a record with the subject's row."""
+    """Reads a BIDS folder; each session of a subject is a record with the subject's or the session's row."""
 
     card: ClassVar[Card] = Card(
         summary="A BIDS folder: participants.tsv and one or more NIfTI volumes a subject.",
@@ -52,13 +31,16 @@ class BidsSource(NiftiSource):
         "suffix of the volumes, with entities where several match (acq-dixon_T1w); a list gives a channel each",
     )
     session: str | None = param(None, "the one session to read, e.g. ses-01; by default all, a record each")
+    run: int | str = param(
+        "refuse", "which of several runs of a scan to read: first, last or a number; refuse asks the user"
+    )
     table: str = param("participants.tsv", "table of the participants inside the folder")
 
     def load(self, context: Context) -> Cohort:
         """Return the cohort.
 
         Raises:
-            CohortError: The folder, its table or its volumes cannot be used; every problem found is listed.
+            CohortError: The folder, its tables or its volumes cannot be used; every problem found is listed.
         """
         if not self.path.is_dir():
             raise CohortError(
@@ -66,150 +48,100 @@ class BidsSource(NiftiSource):
             )
         suffixes = (self.suffix,) if isinstance(self.suffix, str) else self.suffix
         channels = self.channels or suffixes
-        if len(channels) != len(suffixes) or len(set(channels)) != len(channels):
-            raise CohortError(f"channels {list(channels)}: expected one name for each of {list(suffixes)}.")
+        if len(suffixes) not in (1, len(channels)) or len(set(channels)) != len(channels):
+            raise CohortError(
+                f"channels {list(channels)}: expected one name for each of {list(suffixes)}, or several for a single "
+                "suffix whose files hold all channels."
+            )
+        if isinstance(self.run, str) and self.run not in ("refuse", "first", "last"):
+            raise CohortError(f"run: '{self.run}': expected refuse, first, last or a number.")
+        session = self.session and f"ses-{self.session.removeprefix('ses-')}"
+        wanted = Wanted(suffixes, session, self.run)
         where = self.path / self.table
-        problems: list[str] = []
-        scans: list[Scan] = []
-        participants = typed = None
-        with gathered(problems):
-            participants = _participants(where)
-        with gathered(problems):
-            scans = self._scans(suffixes, None if participants is None else participants.index, problems)
-        if participants is not None:
-            with gathered(problems):
-                typed = type_table(participants, where, self.schema, self.drop, where.with_suffix(".json"))
-        volumes, complaints = open_volumes([scan.files for scan in scans], channels, self, context)
-        problems += complaints
-        if problems or typed is None or volumes is None:
-            raise CohortError(problems)
-        schema, table = typed
-        subjects = np.array([scan.subject for scan in scans])
+        findings = Findings(self.incomplete == "leave-out")
+        rows = scans = typed = None
+        with gathered(findings.problems):
+            rows = read_rows(self.path, self.table, session, findings.problems)
+        with gathered(findings.problems):
+            scans = find_scans(self.path, wanted, findings)
+        if rows is not None:
+            if scans is not None:
+                rows, scans = self._paired(rows, scans, wanted, findings)
+                if not scans and findings.leave_out:
+                    findings.problems.append(
+                        f"{self.path}: no record is left; see what 'incomplete: refuse' reports."
+                    )
+                    findings.refuse()
+            sidecars = (where.with_suffix(".json"), self.path / "sessions.json")
+            with gathered(findings.problems):
+                typed = type_table(rows.frame, where, self.schema, self.drop, sidecars)
+        usable = {key: files for key, files in (scans or {}).items() if files}
+        volumes = open_volumes(
+            list(usable.values()), [subject for subject, _ in usable], channels, self, context, findings
+        )
+        findings.refuse()
+        if rows is None or typed is None or volumes is None:
+            raise CohortError(f"{self.path}: no record can be used.")
+        subjects = np.array([subject for subject, _ in usable])
         repeated = len(np.unique(subjects)) < len(subjects)
+        schema, table = typed
         return Cohort(
             name=self.path.resolve().name,
             schema=schema,
-            ids=np.array([f"{scan.subject}/{scan.session}" if repeated else scan.subject for scan in scans]),
-            table=table.loc[subjects],
+            ids=np.array([_name(*key) if repeated else key[0] for key in usable]),
+            table=table.loc[[rows.label(*key) for key in usable]],
             volumes=volumes,
             subjects=subjects,
+            left_out=findings.left_out,
+            warnings=tuple(findings.warnings),
         )
 
-    def _scans(
-        self, suffixes: Sequence[str], participants: pd.Index | None, problems: list[str]
-    ) -> list[Scan]:
-        """Return the scans in the order of the participants and report those that fit no participant."""
-        folders = sorted(f for f in self.path.iterdir() if f.is_dir() and _SUBJECT.fullmatch(f.name))
-        if not folders:
-            kind = "DICOM files; convert them with dcm2niix" if holds_dicom(self.path) else "no folder sub-*"
-            raise CohortError(
-                f"{self.path}: holds {kind}; expected sub-*/[ses-*/]anat/*_{suffixes[0]}.nii.gz."
-            )
-        sessions = {folder.name: _sessions(folder) for folder in folders}
-        wanted = self.session and f"ses-{self.session.removeprefix('ses-')}"
-        known = {session for found in sessions.values() for session in found if session}
-        if wanted and wanted not in known:
-            raise CohortError(
-                f"{self.path}: no subject has the session '{wanted}'. {did_you_mean(wanted, known)}"
-            )
-        scans: dict[str, list[Scan]] = {}
-        for folder in folders:
-            for session, anat in sessions[folder.name].items():
-                if session == wanted or not wanted:
-                    matches = [_matches(anat, folder.name, session, suffix, problems) for suffix in suffixes]
-                    if any(matches):
-                        files = _one_each(matches, suffixes, anat, problems)
-                        # An unusable scan stays known, so that its subject is not reported as lacking one.
-                        scans.setdefault(folder.name, []).extend(
-                            [Scan(folder.name, session, files)] if files else []
-                        )
-        rows = list(scans) if participants is None else list(participants)
-        what = f"{' or '.join(suffixes)} volume{f' of {wanted}' if wanted else ''}"
-        for subject in rows:
-            if subject not in scans:
-                problems.append(
-                    f"{self.path / self.table}: participant {subject} has no {what}; {self._advice(subject)}"
+    def _paired(self, rows: Rows, scans: Scans, wanted: Wanted, findings: Findings) -> tuple[Rows, Scans]:
+        """Return rows and scans that belong together, in the order of the rows, and deal with the others."""
+        belongs = {key: rows.label(*key) for key in scans}
+        found = set(belongs.values())
+        unscanned: set[str] = set()
+        for label in rows.frame.index:
+            if label not in found:
+                unscanned.add(label)
+                subject, _, session = label.partition("/")
+                findings.incomplete(
+                    label,
+                    f"{rows.places[label]}: {'session' if session else 'participant'} {label} has no {wanted.volume}",
+                    absence(self.path / subject / session) + self._hint(subject, rows),
                 )
-        for subject in sorted(set(scans) - set(rows)):
-            problems.append(
-                f"{self.path / subject}: volumes without a row in {self.table}; add a row with participant_id "
-                f"{subject} or remove the folder."
-            )
-        return [scan for subject in rows for scan in scans.get(subject, [])]
-
-    def _advice(self, subject: str) -> str:
-        folder = self.path / subject
-        if folder.is_dir() and holds_dicom(folder):
-            return f"{folder} holds DICOM files: convert them with dcm2niix."
-        found = sorted({name.rsplit("_", 1)[-1] for name, _ in _volumes(folder.glob("**/anat/*"))})
-        if found:
-            return f"{folder} has {', '.join(found)}: set 'suffix' or 'session', or remove the row."
-        return f"expected it below {folder}: add it or remove the row."
-
-
-def _participants(path: Path) -> pd.DataFrame:
-    """Return the participants' rows by subject (``sub-...``)."""
-    frame = read_text_table(path, "\t", MISSING)
-    if "participant_id" not in frame:
-        raise CohortError(
-            f"{path}: no column 'participant_id'; expected it as the first of the columns, found "
-            f"{', '.join(frame.columns[:5])}."
+        for (subject, session), label in belongs.items():
+            if label is None:
+                known = any(name.startswith(f"{subject}/") for name in rows.places)
+                place = self.path / subject / session if known else self.path / subject
+                what = f"session_id {session}" if known else f"participant_id {subject}"
+                findings.incomplete(
+                    _name(subject, session),
+                    f"{place}: volumes without a row in {self._table_of(subject, known)}",
+                    f"add a row with {what} or remove the folder.",
+                )
+        left = {key for key in scans if _name(*key) in findings.left_out or belongs[key] is None}
+        order = {label: position for position, label in enumerate(rows.frame.index)}
+        kept = sorted(
+            (key for key in scans if key not in left), key=lambda key: (order[str(belongs[key])], key)
         )
-    names = frame.pop("participant_id")
-    if names.isna().any():
-        raise CohortError(
-            f"{path}: row {int(np.argmax(names.isna())) + 1} has no participant_id; give it one."
-        )
-    # Many datasets leave the prefix out of the table.
-    index = pd.Index([f"sub-{name.removeprefix('sub-')}" for name in names], name="participant_id")
-    if not index.is_unique:
-        repeated = ", ".join(index[index.duplicated()].unique()[:10])
-        raise CohortError(
-            f"{path}: participant_id is repeated: {repeated}; keep one row for each participant."
-        )
-    return frame.set_index(index)
+        if findings.leave_out:
+            rows = rows.without(set(rows.frame.index) - {str(belongs[key]) for key in kept})
+        # Volumes without a row are still looked at, so that their problems are reported too.
+        others = [] if findings.leave_out else sorted(left)
+        return rows, {key: scans[key] for key in [*kept, *others]}
+
+    def _table_of(self, subject: str, by_session: bool) -> str:
+        own = self.path / subject / f"{subject}_sessions.tsv"
+        return own.name if by_session and own.is_file() else self.table
+
+    def _hint(self, subject: str, rows: Rows) -> str:
+        """Return a sentence that names the folder of a subject whose number was padded otherwise."""
+        number = subject.removeprefix("sub-").lstrip("0")
+        folders = (f.name for f in self.path.iterdir() if f.name.startswith("sub-") and f.name != subject)
+        near = [f for f in folders if f.removeprefix("sub-").lstrip("0") == number and f not in rows.subjects]
+        return f" Is it {near[0]}?" if near else ""
 
 
-def _sessions(folder: Path) -> dict[str, Path]:
-    """Return the folder of anatomical volumes of each session, in order; a session without a name is ''."""
-    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and _SESSION.fullmatch(f.name))
-    folders = {"": folder / "anat"} | {name: folder / name / "anat" for name in names}
-    return {name: anat for name, anat in folders.items() if anat.is_dir()}
-
-
-def _volumes(files: Iterator[Path]) -> list[tuple[str, Path]]:
-    """Return the names without extension, and the paths, of those files that are named like volumes."""
-    return [(match[1], file) for file in sorted(files) if (match := _VOLUME.fullmatch(file.name))]
-
-
-def _matches(anat: Path, subject: str, session: str, suffix: str, problems: list[str]) -> list[Path]:
-    *entities, last = suffix.split("_")
-    matches = []
-    for name, file in _volumes(anat.iterdir()):
-        parts = name.split("_")
-        if parts[-1] != last or not set(entities) <= set(parts):
-            continue
-        expected = f"{subject}_{session}" if session else subject
-        if f"{name}_".startswith(f"{expected}_"):
-            matches.append(file)
-        else:
-            problems.append(
-                f"{file}: the name does not begin with '{expected}_' as its folder says; rename it."
-            )
-    return matches
-
-
-def _one_each(
-    matches: list[list[Path]], suffixes: Sequence[str], anat: Path, problems: list[str]
-) -> tuple[Path, ...] | None:
-    for suffix, files in zip(suffixes, matches, strict=True):
-        if not files:
-            problems.append(
-                f"{anat}: no {suffix} volume beside the other channels; add it or remove the scan."
-            )
-        elif len(files) > 1:
-            problems.append(
-                f"{anat}: {len(files)} files match '{suffix}': {', '.join(file.name for file in files)}; keep one, "
-                f"or tell them apart by an entity, e.g. suffix 'run-1_{suffix}'."
-            )
-    return tuple(files[0] for files in matches) if all(len(files) == 1 for files in matches) else None
+def _name(subject: str, session: str) -> str:
+    return f"{subject}/{session}" if session else subject

@@ -11,9 +11,9 @@ import pandas as pd
 
 from mmbench.api import Card, Cohort, CohortError, Context, Volumes, param
 from mmbench.errors import did_you_mean
-from mmbench.sources._checks import gathered
-from mmbench.sources._nifti import NiftiSource, open_volumes
+from mmbench.sources._checks import Findings, gathered
 from mmbench.sources._tables import read_text_table, type_table
+from mmbench.sources._volumes import NiftiSource, open_volumes
 
 ID_COLUMNS = ("id", "subject", "participant_id")
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -49,28 +49,40 @@ class FolderSource(NiftiSource):
         Raises:
             CohortError: The table or its volumes cannot be used; every problem found is listed.
         """
-        frame = self._read()
+        findings = Findings(self.incomplete == "leave-out")
+        problems = findings.problems
+        frame = self._read(problems)
         paths = self.volume_columns or ((self.volume_column,) if self.volume_column else ())
         channels = self.channels or paths
-        if len(channels) != len(paths) or len(set(channels)) != len(channels):
-            raise CohortError(f"channels {list(channels)}: expected one name for each of {list(paths)}.")
+        if len(paths) not in (min(1, len(channels)), len(channels)) or len(set(channels)) != len(channels):
+            raise CohortError(
+                f"channels {list(channels)}: expected one name for each of {list(paths)}, or several for a single "
+                "column whose files hold all channels."
+            )
         id_column = self.id_column or next((name for name in ID_COLUMNS if name in frame), None)
         named = [*paths, *(name for name in (id_column, self.subject_column) if name)]
-        problems = []
-        for name in named:
-            if name not in frame:
-                advice = " Without volumes, set 'volume_column: null'." if name in paths else ""
-                known = did_you_mean(name, frame.columns)
-                problems.append(f"{self.path}: there is no column '{name}'. {known}{advice}")
-        if problems:
+        absent = [name for name in named if name not in frame]
+        for name in absent:
+            advice = " Without volumes, set 'volume_column: null'." if name in paths else ""
+            known = did_you_mean(name, frame.columns)
+            problems.append(f"{self.path}: there is no column '{name}'. {known}{advice}")
+        if absent:
             raise CohortError(problems)
         ids = self._identifiers(frame, id_column, problems)
         frame.index = pd.Index(ids, name="id")
-        for name in (*paths, *([self.subject_column] if self.subject_column else [])):
+        if self.subject_column:
             problems += [
-                f"{self.path}: row {row}: column '{name}' is empty, expected a value; fill it in or remove the row."
-                for row in frame.index[frame[name].isna()]
+                f"{self.path}: row {row}: column '{self.subject_column}' is empty; name the person or remove the row."
+                for row in frame.index[frame[self.subject_column].isna()]
             ]
+        for name in paths:
+            for row in frame.index[frame[name].isna()]:
+                what = f"{self.path}: row {row}: column '{name}' is empty"
+                findings.incomplete(str(row), what, "expected a path; fill it in or remove the row.")
+        frame = frame[~frame.index.isin(list(findings.left_out))]
+        if frame.empty:
+            raise CohortError(f"{self.path}: no record is left; see what 'incomplete: refuse' reports.")
+        ids = frame.index.to_numpy(str)
         subjects = frame[self.subject_column].map(str).to_numpy() if self.subject_column else ids
         typed = None
         with gathered(problems):
@@ -83,20 +95,28 @@ class FolderSource(NiftiSource):
                 tuple(self.path.parent / str(value) for value in row)
                 for row in filled[list(paths)].to_numpy()
             ]
-            volumes, complaints = open_volumes(files, channels, self, context)
-            problems += complaints
-        if problems or typed is None:
+            people = [str(person) for person in subjects[frame.index.isin(filled.index)]]
+            volumes = open_volumes(files, people, channels, self, context, findings)
+        findings.refuse()
+        if typed is None:
             raise CohortError(problems)
         return Cohort(
-            name=self.path.stem, schema=typed[0], ids=ids, table=typed[1], volumes=volumes, subjects=subjects
+            name=self.path.stem,
+            schema=typed[0],
+            ids=ids,
+            table=typed[1],
+            volumes=volumes,
+            subjects=subjects,
+            left_out=findings.left_out,
+            warnings=tuple(findings.warnings),
         )
 
-    def _read(self) -> pd.DataFrame:
+    def _read(self, problems: list[str]) -> pd.DataFrame:
         suffix = self.path.suffix.lower()
         if not self.path.is_file():
             raise CohortError(f"{self.path}: no such file; expected a table (.csv, .tsv or .parquet).")
         if suffix in _DELIMITERS:
-            return read_text_table(self.path, _DELIMITERS[suffix], self.missing)
+            return read_text_table(self.path, _DELIMITERS[suffix], self.missing, problems)
         if suffix != ".parquet":
             raise CohortError(f"{self.path}: a table of type '{suffix}', expected .csv, .tsv or .parquet.")
         try:

@@ -1,16 +1,22 @@
-"""The card and the picture of a cohort."""
+"""The card of a cohort."""
 
+import dataclasses
+import io
 import json
 import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
-from mmbench.cohort import Cohort, Geometry, Volumes
-from mmbench.errors import CohortError
-from mmbench.inspection import PERCENTILES, describe, montage
+from mmbench.cli import app
+from mmbench.cohort import Cohort, Geometry, Volumes, save_cohort
+from mmbench.inspection import PERCENTILES, describe
+from mmbench.printing import print_card
 from mmbench.schema import Column, Schema
+from mmbench.volume_file import VolumeFile
 
 GEOMETRY = Geometry.regular((10, 8, 6), (2.0, 3.0, 5.0), ("water", "fat"))
 SCHEMA = Schema(
@@ -87,6 +93,8 @@ def test_volume_of_zeros(cohort):
 def test_plain_form_is_json(cohort):
     data = json.loads(json.dumps(describe(cohort).to_dict(), allow_nan=False))
     assert data["geometry"]["spacing"] == [2, 3, 5]
+    assert data["geometry"]["field_of_view"] == [20, 24, 30]
+    assert data["geometry"]["orientation"] == "RAS"
     assert data["columns"][1]["median"] is None
     assert data["channels"][0]["percentiles"].keys() == {str(q) for q in PERCENTILES}
 
@@ -109,19 +117,77 @@ def test_memory_does_not_grow_with_subjects():
         return most
 
     peak(2)
-    assert peak(200) < peak(4) + 100 * 200
+    # Identifiers take some bytes each, a volume 3840.
+    assert peak(200) < peak(4) + 400 * 200
 
 
-def test_montage_is_a_picture_of_a_few(cohort, tmp_path):
-    from matplotlib.image import imread
-
-    path = montage(cohort, tmp_path / "few.png")
-    few = imread(path)
-    assert few[..., :3].std() > 0.1
-    many = Cohort("many", SCHEMA, np.arange(30), volumes=Volumes(Drawn(30), GEOMETRY))
-    assert imread(montage(many, tmp_path / "many.png")).shape[1] < 2.1 * few.shape[1]
+def test_how_often_persons_were_scanned(cohort):
+    assert describe(cohort).scans == {1: 2, 2: 1}
 
 
-def test_montage_needs_volumes(cohort, tmp_path):
-    with pytest.raises(CohortError, match="no volumes"):
-        montage(Cohort("rows", SCHEMA, cohort.ids, cohort.rows), tmp_path / "none.png")
+def test_what_volumes_were_divided_by(cohort):
+    assert describe(cohort).channels[0].divisors == {}
+    scales = np.array([[1.0, 10], [2, 20], [3, 30], [6, 60]])
+    volumes = Volumes(Drawn(4), GEOMETRY, scales=scales)
+    card = describe(dataclasses.replace(cohort, volumes=volumes.take([0, 1, 3]).take([0, 1, 2, 0])))
+    assert card.channels[0].divisors == {"minimum": 1, "median": 1.5, "maximum": 6}
+    assert card.channels[1].divisors == {"minimum": 10, "median": 15, "maximum": 60}
+
+
+def test_who_was_left_out_and_what_is_suspicious(cohort):
+    told = dataclasses.replace(cohort, left_out={"e": "no volume"}, warnings=("odd",))
+    card = describe(told)
+    assert (card.left_out, card.warnings) == ({"e": "no volume"}, ("odd",))
+    assert card.fingerprint == cohort.fingerprint()
+    assert "e: no volume" in printed(card)
+    assert "odd" in printed(card)
+
+
+def test_the_printed_card_names_what_there_is(cohort):
+    text = printed(describe(cohort))
+    for words in (
+        "made: 4 records of 3 subjects, 1 of them with 2",
+        "age continuous years 25.0% 30 to 50, median 40",
+        "grade ordinal 25.0% 0: 1, 1: 0, 2: 2",
+        "10 x 8 x 6 voxels of 2 x 3 x 5 mm, field of view 20 x 24 x 30 mm, axes RAS",
+        "at the scan",
+        "known composition: column kind values fat_l truth 1 to 6, median 2.5",
+    ):
+        assert words in text
+
+
+def test_markup_in_a_cohort_is_text(cohort):
+    schema = Schema((dataclasses.replace(SCHEMA["age"], description="[red]not red[/red]"), SCHEMA["grade"]))
+    assert "[red]not red[/red]" in printed(describe(dataclasses.replace(cohort, schema=schema)))
+
+
+def printed(card):
+    console = Console(file=io.StringIO(), width=200)
+    print_card(console, card)
+    return " ".join(console.file.getvalue().split())
+
+
+def test_inspecting_a_saved_cohort_reads_each_volume_once(cohort, tmp_path, monkeypatch):
+    """The volumes of a saved cohort are checked, hashed and described in one pass, before the montage."""
+    save_cohort(cohort, tmp_path / "saved")
+    reads = []
+    real = VolumeFile.__getitem__
+    monkeypatch.setattr(
+        VolumeFile, "__getitem__", lambda file, index: reads.append(index) or real(file, index)
+    )
+    done = CliRunner().invoke(app, ["cohort", "inspect", str(tmp_path / "saved"), "--json"])
+    assert json.loads(done.stdout)["fingerprint"] == cohort.fingerprint()
+    assert reads == [0, 1, 2, 3]
+
+
+def test_inspecting_refuses_a_changed_or_bad_saved_cohort(cohort, tmp_path):
+    folder = save_cohort(cohort, tmp_path / "saved")
+    voxels = np.load(folder / "volumes.npy", mmap_mode="r+")
+    voxels[1, 0, 3, 3, 3] += 1
+    voxels.flush()
+    done = CliRunner().invoke(app, ["cohort", "inspect", str(folder)])
+    assert "fingerprint" in str(done.exception)
+    voxels[2, 1, 3, 3, 3] = np.nan
+    voxels.flush()
+    done = CliRunner().invoke(app, ["cohort", "inspect", str(folder)])
+    assert "record c, channel 'fat': 1 of 480 voxels are NaN" in str(done.exception)

@@ -22,13 +22,18 @@ AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 class Quiet:
     """The context of a load that shows nothing."""
 
-    device, seed, folder = "cpu", 0, Path()
+    device, seed, folder = "cpu", 0, None
 
     def steps(self, total, label):
         return iter(range(total))
 
     def log(self, name, value, step):
         pass
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(Quiet, "folder", tmp_path_factory.mktemp("scratch"))
 
 
 def image(seed=0, shape=SHAPE):
@@ -216,16 +221,17 @@ def test_resampling_brings_different_grids_together(root):
         return (10 + grid[0] + 2 * grid[1] - grid[2] / 2 + 40).astype(np.float32)
 
     for i in range(1, 5):
-        write(volume(root, i), ramp((16, 16, 16), 4.0))
+        write(volume(root, i), ramp((16, 16, 16), 4.0) + 10 * i)
     fine = np.diag([2.0, 2.0, 2.0, 1.0])
     fine[:3, 3] = -2.0
-    write(volume(root, 4), ramp((34, 34, 34), 2.0, -2.0), fine)
+    write(volume(root, 4), ramp((34, 34, 34), 2.0, -2.0) + 10, fine)
+    write(volume(root, 1), ramp((16, 16, 16), 4.0))
     images = load(root, spacing=[8, 8, 8], normalise="none").images
     assert images.geometry.shape == (8, 8, 8)
     inner = (0, slice(1, -1), slice(1, -1), slice(1, -1))
     origin = images.geometry.matrix[0, 3]
     np.testing.assert_allclose(images[0][inner], ramp((8, 8, 8), 8.0, origin)[1:-1, 1:-1, 1:-1], rtol=1e-5)
-    np.testing.assert_allclose(images[3][inner], images[0][inner], rtol=1e-5)
+    np.testing.assert_allclose(images[3][inner] - 10, images[0][inner], rtol=1e-5)
     assert load(root, shape=[10, 9, 8]).images.geometry.shape == (10, 9, 8)
 
 
@@ -267,9 +273,9 @@ def test_table_without_rows(root):
 
 def test_table_of_another_encoding(root):
     (root / "participants.tsv").write_bytes(
-        "participant_id\tsex\nsub-1\tweiblich, M\xfcnchen\n".encode("latin-1")
+        (root / "participants.tsv").read_text().replace("\tNA\t", "\tM\xe4nnlich\t").encode("latin-1")
     )
-    only_problem(root, "participants.tsv", "UTF-8")
+    only_problem(root, "participants.tsv, line 5", "UTF-8")
 
 
 def test_line_with_too_few_fields(root):
@@ -294,7 +300,9 @@ def test_comma_separated_table(root):
 
 def test_empty_participant_id(root):
     edit(root, "sub-2\t", "\t")
-    only_problem(root, "participants.tsv", "row 2", "participant_id")
+    line, folder = problems(root)
+    assert "participants.tsv, line 3: no participant_id" in line
+    assert f"{root / 'sub-2'}: volumes without a row" in folder
 
 
 @pytest.mark.parametrize("name", ["sub-1", "1"])
@@ -326,7 +334,7 @@ def test_volume_without_a_participant(root):
 
 def test_missing_channel(root):
     for i in range(1, 4):
-        write(volume(root, i, suffix="T2w"), image(i))
+        write(volume(root, i, suffix="T2w"), image(i + 10))
     only_problem(root, root / "sub-4", "no T2w volume", suffix=["T1w", "T2w"])
 
 
@@ -334,7 +342,7 @@ def test_several_files_match(root):
     for run in ("run-1", "run-2"):
         write(volume(root, 3, suffix=f"{run}_T1w"), image(3))
     volume(root, 3).unlink()
-    only_problem(root, "sub-3", "2 files match", "sub-3_run-1_T1w.nii.gz", "sub-3_run-2_T1w.nii.gz")
+    only_problem(root, "sub-3", "2 runs match", "'run'", "sub-3_run-1_T1w.nii.gz", "sub-3_run-2_T1w.nii.gz")
 
 
 def test_entities_tell_files_apart(root):

@@ -1,7 +1,5 @@
 """The folder source: a table whose rows name their volumes."""
 
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pandas as pd
@@ -17,13 +15,18 @@ SHAPE = (5, 4, 3)
 class Quiet:
     """The context of a load that shows nothing."""
 
-    device, seed, folder = "cpu", 0, Path()
+    device, seed, folder = "cpu", 0, None
 
     def steps(self, total, label):
         return iter(range(total))
 
     def log(self, name, value, step):
         pass
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(Quiet, "folder", tmp_path_factory.mktemp("scratch"))
 
 
 def image(seed):
@@ -108,7 +111,16 @@ def test_several_channels(frame, tmp_path):
 
 
 def test_one_name_for_each_channel(frame, tmp_path):
-    only_problem(save(frame, tmp_path), "channels", channels=["water", "fat"])
+    frame["fat"] = frame["volume"].to_numpy()[::-1]
+    path = save(frame, tmp_path)
+    columns = ["volume", "fat"]
+    only_problem(path, "channels", "one name for each", volume_columns=columns, channels=["a", "b", "c"])
+    only_problem(path, "channels", "one name for each", volume_columns=columns, channels=["a", "a"])
+
+
+def test_files_that_do_not_hold_all_channels(frame, tmp_path):
+    path = save(frame.drop(columns="sex"), tmp_path)
+    only_problem(path, "6 files", "3-D", "fourth dimension of 2", "'channels'", channels=["water", "fat"])
 
 
 def test_no_such_table(tmp_path):
