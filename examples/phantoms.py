@@ -1,4 +1,4 @@
-"""A picture of ten phantoms, BMI 19 to 42, women and men in turn: python examples/phantoms.py PICTURE.png."""
+"""A picture of ten phantoms, BMI 19 to 42, women and men in turn: python examples/phantoms.py PICTURE.jpg."""
 
 import sys
 from pathlib import Path
@@ -65,7 +65,7 @@ def main(path: Path) -> None:
             color="white",
             fontsize=10,
         )
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, pil_kwargs={"quality": 88})
 
 
 if __name__ == "__main__":

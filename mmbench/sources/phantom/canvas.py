@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, prod, sqrt
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 TISSUES = (
     "subcutaneous",
@@ -54,6 +54,7 @@ class Canvas:
         reach: Largest extent of the body to either side of the axis along x and y: nothing further out is
             worked on.
         levels: Levels found by another canvas for the same body; without, this canvas solves for them.
+        complete: Whether the field of view holds the trunk: levels are adjusted to the grid then.
     """
 
     def __init__(
@@ -63,13 +64,17 @@ class Canvas:
         origin: tuple[float, float, float],
         reach: tuple[float, float],
         levels: dict[str, float] | None = None,
+        complete: bool = True,
     ) -> None:
+        self.complete = complete
         self.fold = ceil(spacing[2] / THICKEST_SLICE)
         self.edge = sqrt(spacing[0] * spacing[1])
         self.voxel_litres = prod(spacing) * 1e-6
         self.solving = levels is None
         self.levels: dict[str, float] = {} if levels is None else levels
-        across = [(np.arange(n) - (n - 1) / 2) * step + o for n, step, o in zip(shape, spacing, origin)][:2]
+        across = [
+            (np.arange(n) - (n - 1) / 2) * step + o for n, step, o in zip(shape, spacing, origin, strict=True)
+        ][:2]
         crop = [
             slice(np.searchsorted(axis, -r - step), np.searchsorted(axis, r + step))
             for axis, r, step in zip(across, reach, spacing, strict=False)
@@ -77,6 +82,7 @@ class Canvas:
         self.step = spacing[2] / self.fold
         z = (np.arange(shape[2] * self.fold) + 0.5) * self.step + origin[2]
         axes = (across[0][crop[0]], across[1][crop[1]], z)
+        self._axes = [(float(axis[0]), float(axis[1] - axis[0]), axis.size) for axis in axes]
         self.x, self.y, self.z = np.meshgrid(
             *(axis.astype(np.float32) for axis in axes), indexing="ij", sparse=True
         )
@@ -95,12 +101,14 @@ class Canvas:
         z: tuple[float, float] = (-np.inf, np.inf),
     ) -> Box:
         """Return the part of the grid between the given positions, with a margin for partial volume."""
-        margin = self.edge
+
+        def first(axis: tuple[float, float, int], position: float) -> int:
+            start, step, size = axis
+            return ceil(min(max((position - start) / step, 0), size))
+
         i, j, k = (
-            (int(np.searchsorted(axis, low - margin)), int(np.searchsorted(axis, high + margin)))
-            for axis, (low, high) in zip(
-                (self.x.ravel(), self.y.ravel(), self.z.ravel()), (x, y, z), strict=True
-            )
+            (first(axis, low - self.edge), first(axis, high + self.edge))
+            for axis, (low, high) in zip(self._axes, (x, y, z), strict=True)
         )
         k = k[0] // self.fold, -(-k[1] // self.fold)  # whole slices
         return Box(self, slice(*i), slice(*j), slice(k[0] * self.fold, k[1] * self.fold), slice(*k))
@@ -112,7 +120,9 @@ class Canvas:
         low, high = np.minimum(curve[:-1], curve[1:]) - widest, np.maximum(curve[:-1], curve[1:]) + widest
         box = self.box(*zip(low.min(axis=0), high.max(axis=0), strict=True))
         field = np.full(box.shape, -1e3, np.float32)
-        for n, (p, q) in enumerate(zip(curve[:-1], curve[1:], strict=True)):
+        if not field.size:
+            return box, field
+        for n, (p, q) in enumerate(pairwise(curve)):
             part = self.box(*zip(low[n], high[n], strict=True))
             d, (px, py, pz) = (q - p).astype(np.float32), p.astype(np.float32)
             x, y, z = part.x - px, part.y - py, part.z - pz
@@ -183,7 +193,7 @@ class Box:
         """Give a structure what is still free of the voxels that it covers."""
         self.give(tissue, self.ramp(field))
 
-    def give(self, tissue: str, share: np.ndarray | float) -> None:
+    def give(self, tissue: str, share: np.ndarray) -> None:
         """Give a tissue a share, in [0, 1], of each voxel, as far as that is still free."""
         free = self.canvas.free[self.i, self.j, self.k]
         given = np.minimum(share, free)  # not their product: neighbours share their border's voxels
@@ -229,9 +239,16 @@ class Box:
             def filled(level: float) -> float:
                 return self.litres(np.minimum(np.minimum(self.ramp(values - np.float32(level)), most), free))
 
-            return solve(filled, litres, high, low)
+            if self.canvas.solving:
+                return solve(filled, litres, high, low)
+            # Partial volume shifts what thin fat and bowel fill by a few per cent from grid to grid.
+            known = self.canvas.levels[name]
+            return solve(filled, litres, known + self.canvas.edge / 2, known - self.canvas.edge / 2)
 
-        self.give(tissue, np.minimum(self.ramp(field - np.float32(self.level(name, find))), room))
+        level = find() if self.canvas.complete else self.canvas.levels[name]
+        if self.canvas.solving:
+            self.canvas.levels[name] = level
+        self.give(tissue, np.minimum(self.ramp(field - np.float32(level)), room))
 
 
 class Noise:
@@ -266,32 +283,53 @@ class Noise:
             shape = [1, 1, 1]
             shape[axis] = f.size
             weights = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
-            total = None
+            total = np.zeros(1, np.float32)
             for step, weight in enumerate(weights):
                 part = field.take(np.minimum(node + step, field.shape[axis] - 1), axis)
                 part *= (weight / np.float32(6)).reshape(shape)
-                total = part if total is None else np.add(total, part, out=total)
+                total = part if step == 0 else np.add(total, part, out=total)
             field = total
         return field
 
 
-def solve(volume: Callable[[float], float], wanted: float, low: float, high: float, steps: int = 14) -> float:
+def solve(
+    volume: Callable[[float], float], wanted: float, low: float, high: float, tolerance: float = 1e-3
+) -> float:
     """Return the argument in [low, high] at which a monotone volume comes nearest to the wanted one.
 
-    ``low`` gives the smaller volume; it may be the larger number.
+    ``low`` gives the smaller volume; it may be the larger number. Regula falsi, of the Illinois kind.
+
+    Args:
+        volume: A continuous, monotone function.
+        wanted: Its value.
+        low: Where it is smaller.
+        high: Where it is larger.
+        tolerance: How near to come, relative to ``wanted``.
     """
-    for _ in range(steps):
-        middle = (low + high) / 2
-        if volume(middle) < wanted:
-            low = middle
+    below, above = volume(low) - wanted, volume(high) - wanted
+    if below >= 0:
+        return low
+    if above <= 0:
+        return high
+    side = 0
+    for _ in range(30):
+        # A slope may be steep at one end: at least a twentieth of the interval is cut off.
+        share = min(max(below / (below - above), 0.05), 0.95)
+        middle = low + share * (high - low)
+        error = volume(middle) - wanted
+        if abs(error) <= tolerance * abs(wanted):
+            return middle
+        if error < 0:
+            low, below = middle, error
+            above, side = (above / 2 if side < 0 else above), -1
         else:
-            high = middle
+            high, above = middle, error
+            below, side = (below / 2 if side > 0 else below), 1
     return (low + high) / 2
 
 
-def ellipse(x: np.ndarray, y: np.ndarray, a: np.ndarray | float, b: np.ndarray | float) -> Field:
+def ellipse(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Field:
     """Return the distance to an upright elliptic cylinder's surface, first order, positive inside."""
-    a, b = np.float32(a), np.float32(b)
     u, v = x / a, y / b
     q = np.sqrt(u * u + v * v) + np.float32(1e-3)
     slope = np.sqrt((u / a) ** 2 + (v / b) ** 2) + np.float32(1e-4)
@@ -306,9 +344,13 @@ def ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, a: float, b: float, c
     return q * (1 - q) / (slope + np.float32(1e-4))
 
 
-def _smooth(points: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _smooth(points: np.ndarray, radii: np.ndarray, steps: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Return points on the Catmull-Rom spline through points, and radii there."""
     if len(points) < 3:
         return points, np.asarray(radii, float)
-    at = np.concatenate([[0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
-    fine = np.linspace(0, at[-1], 3 * len(points) - 2)
-    return CubicSpline(at, points)(fine), np.interp(fine, at, radii)
+    ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    p0, p1, p2, p3 = (ends[n : len(points) - 1 + n, None] for n in range(4))
+    u = (np.arange(steps) / steps)[None, :, None]
+    curve = p1 + 0.5 * u * (p2 - p0 + u * (2 * p0 - 5 * p1 + 4 * p2 - p3 + u * (3 * (p1 - p2) + p3 - p0)))
+    at = np.arange((len(points) - 1) * steps + 1) / steps
+    return np.concatenate([curve.reshape(-1, 3), points[-1:]]), np.interp(at, np.arange(len(points)), radii)

@@ -35,7 +35,7 @@ __all__ = ["ETHNICITIES", "PRESETS", "Population", "Preset", "draw_population"]
 ADIPOSE_KG_PER_L = 0.92  # density of adipose tissue (Snyder et al. 1975, ICRP 23)
 MUSCLE_KG_PER_L = 1.06  # density of skeletal muscle (Mendez and Keys 1960)
 OTHER_ADIPOSE_L = 0.9  # between and within muscles and in the thorax: chosen
-TRUNK_MUSCLE_SHARE = 0.27  # of muscle, hip to shoulder joint: chosen so that trunks come out at their girth
+TRUNK_MUSCLE_SHARE = 0.235  # of muscle, hip joint to armpit: chosen so that trunks come out at their girth
 
 _LATENTS = (
     *("sex", "age", "ethnicity", "height", "bmi", "waist", "hip", "visceral", "adipose", "abdominal"),
@@ -52,7 +52,7 @@ class Population(NamedTuple):
         table: One row for each subject.
         composition: For each subject ``visceral_l``, ``abdominal_subcutaneous_l`` (hip joint to the ninth
             thoracic vertebra), ``total_adipose_l`` (whole body), ``muscle_kg`` (skeletal muscle of the whole
-            body), ``trunk_muscle_l`` (of it between hip and shoulder joint), ``liver_l``,
+            body), ``trunk_muscle_l`` (of it between hip joint and armpit), ``liver_l``,
             ``liver_fat_fraction`` and ``muscle_fat_fraction`` (proton density fat fractions, 0 to 1).
     """
 
