@@ -6,6 +6,9 @@ import numpy as np
 
 from mmbench.api import Geometry, NotMeasurable
 
+LEAST_COHERENCE = 0.5
+"""Least correlation of neighbouring voxels of a trunk; noise has none, phantoms at 5.5 mm have 0.9."""
+
 
 def channel(volume: np.ndarray, geometry: Geometry, name: str) -> np.ndarray:
     """Return one channel as float64.
@@ -22,6 +25,29 @@ def channel(volume: np.ndarray, geometry: Geometry, name: str) -> np.ndarray:
     return image
 
 
+def upright(image: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Return an image turned so that x grows to the right, y to the front and z to the head.
+
+    Each voxel axis stands for the anatomical axis that it follows best, so that oblique grids are turned too.
+
+    Args:
+        image: Array of shape (x, y, z) on the grid of ``geometry``.
+        geometry: Its affine says where right, front and head are.
+
+    Returns:
+        A view of the image, and its voxel spacing in millimetres.
+    """
+    along = geometry.matrix[:3, :3] / geometry.spacing
+    strength, axes = np.abs(along), [0, 0, 0]
+    for _ in range(3):
+        anatomical, voxel = np.unravel_index(np.argmax(strength), strength.shape)
+        axes[anatomical] = int(voxel)
+        strength[anatomical], strength[:, voxel] = -1, -1
+    flips = tuple(slice(None, None, -1 if along[row, axis] < 0 else 1) for row, axis in enumerate(axes))
+    x, y, z = (geometry.spacing[axis] for axis in axes)
+    return image.transpose(axes)[flips], (x, y, z)
+
+
 def neighbour_correlation(image: np.ndarray, inside: np.ndarray | None = None) -> float:
     """Return the correlation of voxels with their next neighbours along x and y: 0 for white noise.
 
@@ -30,16 +56,13 @@ def neighbour_correlation(image: np.ndarray, inside: np.ndarray | None = None) -
         inside: Mask of the voxels that count; all of them by default.
     """
     left, right = [], []
-    for axis in (0, 1):
-        a, b = (np.take(image, range(i, image.shape[axis] - 1 + i), axis) for i in (0, 1))
-        if inside is not None:
-            both = np.logical_and(
-                *(np.take(inside, range(i, image.shape[axis] - 1 + i), axis) for i in (0, 1))
-            )
-            a, b = a[both], b[both]
-        left.append(a.ravel())
-        right.append(b.ravel())
+    for lower, upper in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        both = np.s_[:] if inside is None else inside[lower] & inside[upper]
+        left.append(image[lower][both].ravel())
+        right.append(image[upper][both].ravel())
     a, b = np.concatenate(left), np.concatenate(right)
-    if a.size < 2 or a.std() == 0 or b.std() == 0:
+    if not a.size:
         return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0

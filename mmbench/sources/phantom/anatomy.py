@@ -2,7 +2,8 @@
 
 A person is first worked out in continuous space: surfaces are balanced so that fat, muscle and organs fit
 under the drawn waist, then the levels at which muscle, liver, visceral fat and bowel fill their volumes are
-found on a grid of its own over the whole trunk. Any other grid shows that same person.
+found: on the grid asked for where it holds the trunk and resolves it, otherwise on one of its own. Every grid
+shows the same person.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .outline import Outline, Person, Traits
 __all__ = ["TISSUES", "Anatomy", "Person", "render"]
 
 SOLVING_MM = (5.0, 5.0, 7.0)  # finer grids find the same litres within 1 to 2 %
+COARSEST_MM = 6.0  # voxel spacing in plane up to which a grid that holds the trunk may be solved on itself
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ def render(
     middle, front, across = outline.extent()
     reach = across + 6, front + abs(middle) + 6
     extent = 2 * across + 12, 2 * front + 12, (TRUNK_TOP - BOTTOM) * outline.length + 8
-    voxels = [int(np.ceil(size / step)) for size, step in zip(extent, SOLVING_MM, strict=True)]
-    solving = Canvas(voxels, SOLVING_MM, (0.0, middle, 0.0), reach)
-    _draw(solving, outline, shape_seed)
+    origin = 0.0, middle, 0.0
     complete = all(n * step >= size - 2 * step for n, step, size in zip(shape, spacing, extent, strict=True))
-    if person.arms:
-        reach = np.inf, np.inf
-    canvas = Canvas(shape, spacing, (0.0, middle, 0.0), reach, solving.levels, complete)
+    levels = None
+    if not complete or max(spacing[:2]) > COARSEST_MM:
+        voxels = [int(np.ceil(size / step)) for size, step in zip(extent, SOLVING_MM, strict=True)]
+        solving = Canvas(voxels, SOLVING_MM, origin, reach, shown=False)
+        _draw(solving, outline, shape_seed)
+        levels = solving.levels
+    canvas = Canvas(shape, spacing, origin, (np.inf, np.inf) if person.arms else reach, levels, complete)
     frame = _draw(canvas, outline, shape_seed)
     litres = {
         "abdominal_subcutaneous": _litres_below(canvas, outline, "subcutaneous", THORACIC_VERTEBRA_9),

@@ -55,6 +55,7 @@ class Canvas:
             worked on.
         levels: Levels found by another canvas for the same body; without, this canvas solves for them.
         complete: Whether the field of view holds the trunk: levels are adjusted to the grid then.
+        shown: Whether the body is looked at afterwards, or only solved for levels.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Canvas:
         reach: tuple[float, float],
         levels: dict[str, float] | None = None,
         complete: bool = True,
+        shown: bool = True,
     ) -> None:
-        self.complete = complete
+        self.complete, self.shown = complete, shown
         self.fold = ceil(spacing[2] / THICKEST_SLICE)
         self.edge = sqrt(spacing[0] * spacing[1])
         self.voxel_litres = prod(spacing) * 1e-6

@@ -65,7 +65,7 @@ def place_chest(frame: Frame) -> None:
     for tissue, places in below:
         _vessel(frame, tissue, places)
     _pair(frame, "blood", ILIAC_VESSELS)
-    if frame.canvas.solving:
+    if not frame.canvas.shown:
         return  # nothing that is solved for lies above the diaphragm
     for tissue, places in above:
         _vessel(frame, tissue, places)

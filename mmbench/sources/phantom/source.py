@@ -37,6 +37,8 @@ TRUTH = (
 )
 """Columns of the phantom's ground truth."""
 
+ADIPOSE = ("subcutaneous", "visceral", "other_fat")
+
 FIELD_OF_VIEW_MM = (448.0, 352.0, 480.0)
 """What is imaged where only the size of the voxels is given."""
 
@@ -94,17 +96,17 @@ class Studio:
         volume, swapped = self.scanner.scan(anatomy.TISSUES, body.shares, fractions, scan_rng)
         litres = body.litres
         whole = sum(litres[name] for name in anatomy.TISSUES)
-        # Adipose tissue counts whole, and as much again as would hold the fat of all other tissues.
-        within = sum(
-            litres[name] * fractions.get(name, TISSUES[name].fat_fraction)
+        # Adipose tissue counts whole, and as much again as would hold the fat protons of all other tissues.
+        pure = TISSUES["subcutaneous"]
+        fat = sum(litres[name] for name in ADIPOSE) + sum(
+            litres[name] * TISSUES[name].density * fractions.get(name, TISSUES[name].fat_fraction)
             for name in anatomy.TISSUES
-            if name not in ("subcutaneous", "visceral")
-        )
-        fat = litres["subcutaneous"] + litres["visceral"] + within / TISSUES["subcutaneous"].fat_fraction
+            if name not in ADIPOSE
+        ) / (pure.density * pure.fat_fraction)
         truth = {
             "body_l": whole,
             "fat_l": fat,
-            "lean_l": whole - fat - litres["lung"] - litres.get("gas", 0.0),
+            "lean_l": whole - fat - litres["lung"] - litres["gas"],
             "visceral_fat_l": litres["visceral"],
             "subcutaneous_fat_l": litres["subcutaneous"],
             "abdominal_subcutaneous_fat_l": litres["abdominal_subcutaneous"],
