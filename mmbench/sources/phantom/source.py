@@ -96,13 +96,13 @@ class Studio:
         volume, swapped = self.scanner.scan(anatomy.TISSUES, body.shares, fractions, scan_rng)
         litres = body.litres
         whole = sum(litres[name] for name in anatomy.TISSUES)
-        # Adipose tissue counts whole, and as much again as would hold the fat protons of all other tissues.
-        pure = TISSUES["subcutaneous"]
-        fat = sum(litres[name] for name in ADIPOSE) + sum(
-            litres[name] * TISSUES[name].density * fractions.get(name, TISSUES[name].fat_fraction)
+        # Adipose tissue counts whole; of another tissue, the share of its volume that its fat fraction says.
+        within = sum(
+            litres[name] * fractions.get(name, TISSUES[name].fat_fraction)
             for name in anatomy.TISSUES
             if name not in ADIPOSE
-        ) / (pure.density * pure.fat_fraction)
+        )
+        fat = sum(litres[name] for name in ADIPOSE) + within / TISSUES["subcutaneous"].fat_fraction
         truth = {
             "body_l": whole,
             "fat_l": fat,
