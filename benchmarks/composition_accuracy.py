@@ -29,8 +29,8 @@ RESULTS = Path(__file__).parent / "results" / "composition_accuracy.md"
 GRIDS: dict[str, tuple[str, dict[str, Any]]] = {
     "fine": ("4 mm in-plane, 112 x 88 x 80 voxels of 4 x 4 x 6 mm", {"voxel": 4.0}),
     "demo": (
-        "demonstration, 88 x 72 x 16 voxels of 5 x 5 x 30 mm",
-        {"shape": (88, 72, 16), "spacing": (5, 5, 30)},
+        "demonstration, 80 x 64 x 16 voxels of 5.5 x 5.5 x 30 mm",
+        {"shape": (80, 64, 16), "spacing": (5.5, 5.5, 30)},
     ),
 }
 CHANNELS = ("water", "fat", "t1")

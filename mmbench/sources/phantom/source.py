@@ -42,7 +42,7 @@ ADIPOSE = ("subcutaneous", "visceral", "other_fat")
 FIELD_OF_VIEW_MM = (448.0, 352.0, 480.0)
 """What is imaged where only the size of the voxels is given."""
 
-SHAPE, SPACING = (88, 72, 16), (5.0, 5.0, 30.0)
+SHAPE, SPACING = (80, 64, 16), (5.5, 5.5, 30.0)
 
 WORTH_PROCESSES = 6_000_000
 """Voxels of all subjects, from which on rendering takes longer (about a microsecond each) than starting processes."""
