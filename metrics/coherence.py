@@ -18,6 +18,11 @@ MAX_UNMEASURABLE = 0.2
 """A larger share of volumes that could not be measured makes the score one about the rest."""
 
 
+RIDGE = 0.3
+"""Added to the diagonal of correlations before they are inverted: directions that hold less than a third of a
+quantity's variance are little but noise at some hundred subjects."""
+
+
 @dataclass
 class Coherence(Metric):
     """Share of the real association between measured composition and table that synthetic pairs carry.
@@ -26,12 +31,16 @@ class Coherence(Metric):
     ordered columns and columns of two levels, and for each level of another column the correlation of the
     quantity's ranks with the level's indicator, weighted by one over the number of levels. Then
 
-        coherence = <w, a(synthetic)> / <w, a(reference)>,    w = a(train), shrunk.
+        coherence = <w, a(synthetic)> / <w, a(reference)>,    w = C^-1 a(train) T^-1,
+
+    with a(train) shrunk, and C and T the rank correlations among quantities and among columns, plus a ridge: what
+    several quantities or columns have in common counts once, as in generalised least squares (Aitken 1936), and the
+    chance association of broken pairs, which they share, weighs less.
 
     Breaking a random share f of the pairs leaves every marginal distribution as it is and multiplies each
     expected rank correlation by 1 - f, and with it the score: 1 for real pairs, 0 for broken ones. The weights
-    come from a third sample, so neither side fits its own noise; each is shrunk by the positive-part factor
-    1 - 1/(n a^2), which drops associations within one standard error of none, so that copies of the training
+    come from a third sample, so neither side fits its own noise; each association is shrunk by the positive-part
+    factor 1 - 1/(n a^2), which drops those within one standard error of none, so that copies of the training
     records gain little from its noise.
 
     A constant or missing column or quantity carries no association and counts as 0. Records without one of
@@ -51,7 +60,7 @@ class Coherence(Metric):
         "1961, Estimation with Quadratic Loss (Berkeley Symposium 4); the claim it tests: Mensing, Kapar, "
         "Hirsch, Guenther, Hahn, Wright 2026 (arXiv:2605.06699)",
     )
-    version = 1
+    version = 2
     kind = "coherence"
     needs = BOTH
     needs_composition = True
@@ -95,7 +104,7 @@ class Coherence(Metric):
         self, real: _Pairing, synthetic: _Pairing, train: _Pairing, sizes: tuple[int, int], seed: int
     ) -> Score:
         name = self.outputs[0].name
-        weights = shrunk(train.associations(), len(train.columns)) * train.weights
+        weights = train.weighted(shrunk(train.associations(), len(train.columns)))
         if not weights.any():
             return Score(name, float("nan"), reason="the training records show no association to look for")
 
@@ -169,6 +178,19 @@ class _Pairing:
     def associations(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return rank correlations of shape (quantities, labels); 0 where there is none."""
         return np.nan_to_num(rank_correlations(self.composition[rows], self.columns[rows]))
+
+    def weighted(self, associations: np.ndarray) -> np.ndarray:
+        """Return associations of shape (quantities, labels), each side freed of what its members have in common."""
+        return _inverse(self.composition) @ associations @ _inverse(self.columns)
+
+
+def _inverse(codes: np.ndarray) -> np.ndarray:
+    """Return the inverse of the rank correlations among columns of codes plus :data:`RIDGE`, shape (p, p)."""
+    correlations = np.nan_to_num(rank_correlations(codes, codes))
+    np.fill_diagonal(correlations, 1.0)
+    values, vectors = np.linalg.eigh(correlations)
+    # With missing values the pairwise correlations need not be positive semidefinite.
+    return (vectors / (np.maximum(values, 0) + RIDGE)) @ vectors.T
 
 
 def _spread(schema: Schema, table: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:

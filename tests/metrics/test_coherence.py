@@ -86,6 +86,18 @@ def test_orders_sizes_and_units_do_not_matter(people, headline):
     assert np.isfinite(value)
 
 
+def test_what_quantities_have_in_common_counts_once(people, headline):
+    trial = people.trial(people.pairs_broken(people.trial().synthetic, 0.5))
+
+    def repeat(side):
+        fat = side.composition["fat_l"]
+        copies = {f"copy{i}": fat * (-1) ** i + 1 for i in range(6)}
+        return dataclasses.replace(side, composition=side.composition.assign(**copies))
+
+    once, often = kappa(headline, trial), kappa(headline, people.map_trial(trial, repeat))
+    assert often.value == pytest.approx(once.value, abs=0.05)
+
+
 def test_a_flipped_effect_lowers_the_score_below_a_lost_one(people, headline):
     trial = people.trial()
     composition = trial.synthetic.composition
