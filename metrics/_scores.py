@@ -9,6 +9,9 @@ import numpy as np
 
 from mmbench.api import Evidence, Output, Score, Trial, stats
 
+MAX_UNMEASURABLE = 0.2
+"""A larger share of volumes that could not be measured makes a score on composition one about the rest."""
+
 MIN_RECORDS = 8
 """Below this half-subsampling has too few records for a spread, and a score says next to nothing."""
 
@@ -43,4 +46,24 @@ def no_features(*sides: Evidence) -> str:
         return "a side has no image features"
     if not all(np.isfinite(side.features).all() for side in sides if side.features is not None):
         return "the image features of a side are not finite"
+    return ""
+
+
+def no_composition(trial: Trial) -> str:
+    """Return why there are no rows with measured quantities to compare, or an empty text."""
+    for name, side in (
+        ("reference", trial.reference),
+        ("synthetic", trial.synthetic),
+        ("training", trial.train),
+    ):
+        if side.cohort.table is None or not len(side.cohort.schema):
+            return f"the {name} sample has no table"
+        if side.composition is None or side.composition.columns.empty:
+            return f"nothing was measured on the volumes of the {name} sample"
+        lost = float(side.composition.isna().all(axis=1).mean()) if len(side) else 0.0
+        if lost > MAX_UNMEASURABLE:
+            return (
+                f"{lost:.0%} of the volumes of the {name} sample could not be measured; "
+                f"at most {MAX_UNMEASURABLE:.0%} may be"
+            )
     return ""

@@ -12,11 +12,7 @@ import pandas as pd
 from mmbench.api import BOTH, Card, Evidence, Metric, Output, Schema, Score, Trial, param, stats
 
 from ._association import MIN_PAIRS, dense_codes, rank_correlations
-from ._scores import too_few, undefined, within
-
-MAX_UNMEASURABLE = 0.2
-"""A larger share of volumes that could not be measured makes the score one about the rest."""
-
+from ._scores import no_composition, too_few, undefined, within
 
 RIDGE = 0.3
 """Added to the diagonal of correlations before they are inverted: directions that hold less than a third of a
@@ -88,7 +84,7 @@ class Coherence(Metric):
     )
 
     def scores(self, trial: Trial) -> Iterable[Score]:
-        if reason := too_few(trial, 2 * MIN_PAIRS) or _unusable(trial):
+        if reason := too_few(trial, 2 * MIN_PAIRS) or no_composition(trial):
             return undefined(self.outputs, reason)
         quantities = list(pd.DataFrame(trial.reference.composition).columns)
         real, synthetic, train = (
@@ -212,23 +208,3 @@ def _spread(schema: Schema, table: pd.DataFrame) -> tuple[list[str], np.ndarray,
                 weights.append(1 / levels)
                 columns.append(np.where(np.isnan(values), np.nan, values == code))
     return labels, np.array(weights), np.column_stack(columns)
-
-
-def _unusable(trial: Trial) -> str:
-    """Return why a trial gives no score, or an empty text."""
-    for name, side in (
-        ("reference", trial.reference),
-        ("synthetic", trial.synthetic),
-        ("training", trial.train),
-    ):
-        if side.cohort.table is None or not len(side.cohort.schema):
-            return f"the {name} sample has no table"
-        if side.composition is None or side.composition.columns.empty:
-            return f"nothing was measured on the volumes of the {name} sample"
-        lost = float(side.composition.isna().all(axis=1).mean())
-        if lost > MAX_UNMEASURABLE:
-            return (
-                f"{lost:.0%} of the volumes of the {name} sample could not be measured; "
-                f"at most {MAX_UNMEASURABLE:.0%} may be"
-            )
-    return ""
