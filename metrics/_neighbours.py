@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
+_BLOCK = 512
+
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return Euclidean distances, float64 of shape (len(a), len(b)).
@@ -13,6 +15,33 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     exactly 0.
     """
     return cdist(np.asarray(a, float), np.asarray(b, float))
+
+
+def nearest(
+    queries: np.ndarray, points: np.ndarray, k: int, *, same: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances to the ``k`` nearest points and their positions, both of shape (queries, k), in order.
+
+    Memory is bounded however many records there are.
+
+    Args:
+        queries: Points of shape (n, d).
+        points: Points of shape (m, d).
+        k: From 1 to m, or to m - 1 where ``same``.
+        same: Whether both are the same records; a record is then no neighbour of itself, its copies are.
+    """
+    found = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=int)
+    for start in range(0, len(queries), _BLOCK):
+        block = distances(queries[start : start + _BLOCK], points)
+        rows = np.arange(len(block))
+        if same:
+            block[rows, start + rows] = np.inf
+        order = np.argpartition(block, k - 1, axis=1)[:, :k]
+        near = np.take_along_axis(block, order, axis=1)
+        sort = near.argsort(axis=1, kind="stable")
+        found[0][start : start + _BLOCK] = np.take_along_axis(near, sort, axis=1)
+        found[1][start : start + _BLOCK] = np.take_along_axis(order, sort, axis=1)
+    return found
 
 
 def kth_nearest(within: np.ndarray, k: int) -> np.ndarray:

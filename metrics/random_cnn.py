@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn import functional
 
@@ -40,7 +41,7 @@ class RandomCNN(Extractor):
     )
     version = 1
 
-    def extract(self, volumes: Volumes) -> np.ndarray:
+    def extract(self, volumes: Volumes, composition: pd.DataFrame | None = None) -> np.ndarray:
         networks = self._weights(len(volumes.geometry.channels))
         result = np.empty((len(volumes), self.networks, 2 * _WIDTHS[-1]))
         start = 0

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from mmbench.api import Evidence, Extractor, Metric
+from mmbench.api import Evidence
 from mmbench.cohort import Cohort, Volumes
 
 
 def destroyed(
-    metric: type[Metric], train: Evidence, floor: Evidence, seed: int, extractor: Extractor | None
+    how: str, train: Evidence, floor: Evidence, seed: int, measure: Callable[[Cohort], Evidence]
 ) -> Evidence:
-    """Return records, as many as ``floor`` has, that are real but for what ``metric`` looks at.
+    """Return records, as many as ``floor`` has, that are real but for what is destroyed.
 
     Args:
-        metric: Its ``null`` says what is destroyed.
+        how: What is destroyed, one of the choices of ``Metric.null``.
         train: Real training subjects.
         floor: Real subjects that are destroyed.
         seed: Seed of the destruction.
-        extractor: Needed where voxels are destroyed.
+        measure: Reads quantities and features off destroyed voxels.
     """
     rng = np.random.default_rng(seed)
     n = len(floor)
-    match metric.null:
+    match how:
         case "pairs":
             return _permuted_pairs(floor, rng.permutation(n))
         case "columns":
@@ -36,9 +37,10 @@ def destroyed(
         case "uniform":
             return _with_table(floor, _uniform_table(floor.cohort, rng))
         case "noise":
-            return _noise(train, floor, rng, extractor)
+            return measure(_noise(train.cohort, floor.cohort, rng))
         case "copies":
             return train.take(rng.integers(0, len(train), n))
+    raise ValueError(f"unknown kind of destroyed reference: {how}")
 
 
 def _permuted_pairs(floor: Evidence, order: np.ndarray) -> Evidence:
@@ -67,23 +69,18 @@ def _uniform_table(cohort: Cohort, rng: np.random.Generator) -> pd.DataFrame:
     return cohort.schema.coerce(pd.DataFrame(columns, index=cohort.rows.index))
 
 
-def _noise(
-    train: Evidence, floor: Evidence, rng: np.random.Generator, extractor: Extractor | None
-) -> Evidence:
+def _noise(train: Cohort, floor: Cohort, rng: np.random.Generator) -> Cohort:
     """Voxels drawn independently with each voxel's own real mean and standard deviation."""
-    geometry = train.cohort.images.geometry
+    geometry = train.images.geometry
     total = np.zeros(geometry.full_shape)
     square = np.zeros(geometry.full_shape)
-    for volume in train.cohort.images:
+    for volume in train.images:
         total += volume
         square += np.square(volume, dtype=float)
     mean = total / len(train)
     spread = np.sqrt(np.maximum(square / len(train) - mean**2, 0))
     seeds = rng.integers(0, 2**63, len(floor))
-    volumes = Volumes(_Noise(mean, spread, seeds), geometry)
-    cohort = dataclasses.replace(floor.cohort, volumes=volumes)
-    features = extractor.extract(volumes) if extractor is not None else None
-    return Evidence(cohort, None, features)
+    return dataclasses.replace(floor, volumes=Volumes(_Noise(mean, spread, seeds), geometry))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -59,8 +59,10 @@ __all__ = [
     "stats",
 ]
 
-Kind = Literal["fidelity", "diversity", "coherence", "utility", "privacy"]
+Kind = Literal["fidelity", "diversity", "plausibility", "coherence", "utility", "privacy"]
 """What a score speaks of; reports group by it."""
+
+_T = TypeVar("_T")
 
 TABLE = frozenset({"table"})
 VOLUME = frozenset({"volume"})
@@ -239,14 +241,46 @@ class Extractor(ABC):
 
     card: ClassVar[Card]
     version: ClassVar[int] = 1
+    """Raised whenever the same volumes give other features."""
+
+    def check(self, geometry: Geometry) -> None:  # noqa: B027 most extractors take any volume
+        """Make sure that it can work on this machine and on such volumes; asked once, before anything is fitted.
+
+        Raises:
+            PluginError: Something is absent or does not fit; the message says what to do.
+        """
+
+    def fit(self, train: Volumes, composition: pd.DataFrame | None, context: Context) -> None:  # noqa: B027
+        """Learn from the real training volumes; most extractors have nothing to learn.
+
+        What was learned goes into attributes that end in an underscore.
+
+        Args:
+            train: Volumes of the training subjects.
+            composition: Quantities measured on them, a row a volume; ``None`` without a measurer.
+            context: Progress, seed and device.
+        """
 
     @abstractmethod
-    def extract(self, volumes: Volumes) -> np.ndarray:
-        """Return float64 features of shape (n, blocks, d): ``blocks`` independent feature spaces."""
+    def extract(self, volumes: Volumes, composition: pd.DataFrame | None = None) -> np.ndarray:
+        """Return float64 features of shape (n, blocks, d): ``blocks`` independent feature spaces.
+
+        Args:
+            volumes: The volumes.
+            composition: Quantities measured on them, a row a volume; ``None`` without a measurer.
+        """
 
     @abstractmethod
     def digest(self, geometry: Geometry) -> str:
         """Return the sha256 of the weights as hexadecimal text."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted attributes (arrays, tables and JSON-able values) into ``folder``."""
+        persist.save_fitted(self, folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote."""
+        persist.load_fitted(self, folder)
 
 
 @dataclass(frozen=True)
@@ -262,6 +296,7 @@ class Output:
         ideal: Value of a perfect generator with unlimited samples.
         unit: Unit, empty for a plain number.
         kind: What it speaks of, where that is not the metric's own kind.
+        range: Least and largest value that it can take, whatever the samples.
     """
 
     name: str
@@ -272,6 +307,7 @@ class Output:
     ideal: float
     unit: str = ""
     kind: Kind | None = None
+    range: tuple[float, float] = (float("-inf"), float("inf"))
 
 
 @dataclass(frozen=True)
@@ -317,11 +353,27 @@ class Trial:
     synthetic: Evidence
     train: Evidence
     seed: int
+    _memo: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def schema(self) -> Schema:
         """Schema of all three."""
         return self.reference.cohort.schema
+
+    def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """Return what ``make`` gives; made once for all metrics that score this trial and ask by the same key.
+
+        For what several metrics need and no metric changes: points of the records in a common space, their
+        nearest neighbours. It is kept as long as the trial is, so it must not grow with the square of the
+        records.
+
+        Args:
+            key: Names the thing and every parameter that it depends on beside the trial.
+            make: Makes it.
+        """
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
 
 
 class Metric(ABC):
@@ -337,7 +389,7 @@ class Metric(ABC):
     """Whether measured quantities are needed."""
     null: ClassVar[Literal["pairs", "columns", "uniform", "noise", "copies"]]
     """Destroyed reference that marks the bad end: volumes permuted against rows; columns permuted; columns
-    drawn uniformly; voxels drawn independently; training records copied."""
+    drawn uniformly; voxels drawn independently, and measured anew; training records copied."""
     null_draws: ClassVar[int] = 5
     """How many destroyed references are drawn; the null is their mean, its interval their range."""
     outputs: ClassVar[tuple[Output, ...]]

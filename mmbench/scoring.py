@@ -182,35 +182,53 @@ def anchor_rows(
         Score rows with ``generator`` set to ``ceiling`` or ``null``; for the null ``value`` is the mean over
         the draws and the interval their range.
     """
-    extractor = _extractor(plan.extractor) if plan.extractor else None
     rows: list[dict[str, Any]] = []
-    noise: dict[int, Evidence] = {}
-    for index in context.steps(len(plan.metrics), "ceilings and nulls"):
-        planned = plan.metrics[index]
-        metric = type(planned.build("metrics"))
-        common = {"cohort": cohort_name, "generator": "ceiling"}
-        trial = Trial(roles["reference"], roles["floor"], roles["train"], seed)
-        rows += _score_metric(planned, trial, common)
-        if why_not(planned.build("metrics"), trial):
-            continue
-        draws = []
-        for draw in range(metric.null_draws):
-            if metric.null == "noise":
-                if draw not in noise:
-                    noise[draw] = anchors.destroyed(
-                        metric, roles["train"], roles["floor"], seed + draw, extractor
-                    )
-                bad = noise[draw]
-            else:
-                bad = anchors.destroyed(metric, roles["train"], roles["floor"], seed + draw, extractor)
-            broken = Trial(roles["reference"], bad, roles["train"], seed + draw)
-            draws += _score_metric(planned, broken, {"cohort": cohort_name, "generator": "null"})
-        rows += _over_draws(draws)
-    return as_scores(rows)
+    applicable: dict[str, list[Planned]] = {}
+    trial = Trial(roles["reference"], roles["floor"], roles["train"], seed)
+    for planned in plan.metrics:
+        metric: Metric = planned.build("metrics")
+        rows += _score_metric(planned, trial, {"cohort": cohort_name, "generator": "ceiling"})
+        if not why_not(metric, trial):
+            applicable.setdefault(metric.null, []).append(planned)
+    draws: list[dict[str, Any]] = []
+    kinds = list(applicable)
+    for index in context.steps(len(kinds), "nulls"):
+        draws += _null_draws(plan, kinds[index], applicable[kinds[index]], roles, seed, context, cohort_name)
+    return as_scores(rows + _over_draws(draws))
+
+
+def _null_draws(
+    plan: Plan,
+    how: str,
+    metrics: list[Planned],
+    roles: Mapping[str, Evidence],
+    seed: int,
+    context: Context,
+    cohort_name: str,
+) -> list[dict[str, Any]]:
+    """Score metrics that share a kind of destroyed reference; each draw is made once for all of them."""
+    built: list[Metric] = [planned.build("metrics") for planned in metrics]
+    measurer = plan.measurer if any(metric.needs_composition for metric in built) else None
+    rows = []
+    for draw in range(max(metric.null_draws for metric in built)):
+        bad = anchors.destroyed(
+            how,
+            roles["train"],
+            roles["floor"],
+            seed + draw,
+            lambda cohort: measure(cohort, measurer, plan.extractor, context),
+        )
+        broken = Trial(roles["reference"], bad, roles["train"], seed + draw)
+        for planned, metric in zip(metrics, built, strict=True):
+            if draw < metric.null_draws:
+                rows += _score_metric(planned, broken, {"cohort": cohort_name, "generator": "null"})
+    return rows
 
 
 def _over_draws(draws: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if not draws:
+        return rows
     for (_, item), group in pd.DataFrame(draws).groupby(["score", "item"], sort=False):
         if item:
             continue

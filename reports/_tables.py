@@ -14,10 +14,11 @@ from scipy import stats as scipy_stats
 
 from mmbench.api import CohortError, Evidence, Run, Schema
 
-KINDS = ("fidelity", "diversity", "coherence", "utility", "privacy")
+KINDS = ("fidelity", "diversity", "plausibility", "coherence", "utility", "privacy")
 KIND_TITLES = {
     "fidelity": "Fidelity: do synthetic records look real?",
     "diversity": "Diversity: is the whole cohort covered?",
+    "plausibility": "Plausibility: could these be volumes and rows of a person?",
     "coherence": "Coherence: do volume and row belong to the same person?",
     "utility": "Utility: can synthetic records stand in for real ones?",
     "privacy": "Privacy: are training subjects copied?",

@@ -1,11 +1,10 @@
 """A destroyed reference loses what it should lose, and nothing else."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from mmbench.anchors import destroyed
+from mmbench.api import Evidence
 from mmbench.testing import toy_trial
 
 
@@ -15,7 +14,7 @@ def trial():
 
 
 def destroy(trial, null, seed=0):
-    return destroyed(SimpleNamespace(null=null), trial.train, trial.reference, seed, None)
+    return destroyed(null, trial.train, trial.reference, seed, Evidence)
 
 
 def sorted_values(table, name):
