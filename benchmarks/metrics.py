@@ -17,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -260,9 +261,17 @@ def measured(what: tuple[str, ...], n: int, d: int, synthcity_python: str | None
     command = [python, str(Path(__file__).resolve()), "child", *what, str(n), str(d)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": ""}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
-        )
+        # synthcity leaves a folder where it runs.
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                env=environment,
+                check=False,
+                cwd=scratch,
+            )
     except subprocess.TimeoutExpired:
         return {"reason": f"more than {TIMEOUT_S} s"}
     if done.returncode:
