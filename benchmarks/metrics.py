@@ -86,9 +86,9 @@ def ours(names: list[str], n: int, d: int) -> Callable[[], Any]:
             start = time.monotonic()
             found = list(metric.scores(trial))
             seconds[name] = round(time.monotonic() - start, 2)
-            lost = [score.reason for score in found if not score.item and score.reason]
-            if lost:
-                raise RuntimeError(f"{name}: {lost[0]}")
+            heads = [score for score in found if not score.item]
+            if not any(np.isfinite(score.value) for score in heads):
+                raise RuntimeError(f"{name}: {heads[0].reason}")
         return seconds
 
     return call

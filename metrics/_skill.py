@@ -1,4 +1,4 @@
-"""How much of real columns models explain that were trained on synthetic rows."""
+"""How much of real columns models explain that were trained on synthetic rows, or on real ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mmbench.api import Column, Schema, Score, stats
+from mmbench.api import Column, Schema
 
+from ._exam import Errors, Exam, Target
+from ._learners import Learner, learners, ridge_without
+from ._spaces import Points
 from ._table_space import TableSpace
 
 MIN_ROWS = 20
@@ -19,11 +22,7 @@ MIN_ROWS = 20
 MIN_UNCOMMON = 5
 """Where fewer reference rows differ from the commonest value there is nothing to tell apart."""
 
-MIN_SHARE = 0.5
-"""With fewer targets than this share of all the mean would be one over the convenient ones."""
-
-_PENALTIES = np.logspace(-4, 2, 13)  # a record; from next to none to one that leaves only the mean
-_LEAF = 5  # scikit-learn's default of 1 learns noise; 5 is the customary size for regression (Breiman 2001)
+_GROUPS = 20  # of taught records, of which a jackknife leaves out one at a time
 _DECIMALS = 9  # of points whose spread is about 1
 
 
@@ -58,92 +57,80 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Target:
-    """Squared errors of one target on the reference rows, shape (n,); 0 where a row lacks it.
+class Inputs:
+    """What targets are predicted from.
 
     Attributes:
-        model: Of the predictions.
-        mean: Of the training rows' mean.
+        names: Name that each coordinate belongs to, shape (dimensions,).
+        train: Points of the training rows, shape (rows, dimensions).
+        synthetic: Of the synthetic rows.
+        reference: Of the reference rows.
     """
 
-    model: np.ndarray
-    mean: np.ndarray
+    names: np.ndarray
+    train: np.ndarray
+    synthetic: np.ndarray
+    reference: np.ndarray
 
-    def skill(self, weights: np.ndarray) -> float:
-        """Return the skill over reference rows that count ``weights`` times."""
-        beaten = float(weights @ self.mean)
-        return max(-1.0, 1 - float(weights @ self.model) / beaten) if beaten > 0 else float("nan")
+    @classmethod
+    def of_columns(cls, samples: Samples) -> Inputs:
+        """Return the columns of a table, missing numbers at the training median with an indicator beside them."""
+        everyone = [slice(None)] * 3
+        encoded = {column.name: samples.encoded(column, everyone) for column in samples.columns}
+        names = [name for name, sides in encoded.items() for _ in range(sides[0].shape[1])]
+        train, synthetic, reference = (
+            np.concatenate(side, axis=1) for side in zip(*encoded.values(), strict=True)
+        )
+        return cls.of_points(Points(reference, synthetic, train), names)
 
+    @classmethod
+    def of_points(cls, points: Points, names: Sequence[str] = ()) -> Inputs:
+        """Return points in an order of coordinates that their values set.
 
-@dataclass(frozen=True)
-class Exam:
-    """Tests of the targets that could be learned and judged, and why others could not.
+        The trees' draws go to coordinates by position, and splits that are equally good are told apart by
+        rounding: so neither the order of columns nor rounding matters.
+        """
+        sides = [np.round(side, _DECIMALS) for side in (points.train, points.synthetic, points.reference)]
+        order = np.lexsort(np.sort(sides[0], axis=0))
+        owners = np.array(names or [""] * len(order))
+        return cls(owners[order], *(side[:, order] for side in sides))
 
-    Attributes:
-        tests: By target.
-        unlearned: Why the synthetic rows teach nothing, by target.
-        unjudged: Why the reference rows tell nothing, by target.
-        size: Number of reference rows.
-    """
-
-    tests: dict[str, Target]
-    unlearned: dict[str, str]
-    unjudged: dict[str, str]
-    size: int
-
-    def scores(self, output: str, seed: int, resamples: int) -> list[Score]:
-        """Return the mean over targets with its interval, and each target."""
-        return [self._mean(output, seed, resamples), *self._details(output)]
-
-    def _mean(self, output: str, seed: int, resamples: int) -> Score:
-        lost = self.unlearned | self.unjudged
-        targets = len(self.tests) + len(lost)
-        if len(self.tests) < max(1, MIN_SHARE * targets):
-            name, reason = next(iter(lost.items()), ("", "there is none"))
-            return Score(
-                output,
-                float("nan"),
-                reason=f"only {len(self.tests)} of {targets} targets could be learned and judged; "
-                f"at least {MIN_SHARE:.0%} are needed ({name}: {reason})",
-            )
-
-        def mean(rows: np.ndarray) -> float:
-            weights = np.bincount(rows, minlength=self.size).astype(float)
-            skills = [test.skill(weights) for test in self.tests.values()] + [0.0] * len(self.unlearned)
-            return float(np.nanmean(skills))
-
-        return Score.of(output, stats.bootstrap(mean, (self.size,), seed, resamples))
-
-    def _details(self, output: str) -> list[Score]:
-        everyone = np.ones(self.size)
-        return [
-            *(Score(output, test.skill(everyone), item=name) for name, test in self.tests.items()),
-            *(
-                Score(output, float("nan"), item=name, reason=reason)
-                for name, reason in (self.unlearned | self.unjudged).items()
-            ),
-        ]
+    def without(self, hidden: set[str]) -> Inputs:
+        """Return what is left where some names are withheld."""
+        kept = ~np.isin(self.names, list(hidden))
+        return Inputs(
+            self.names[kept], *(side[:, kept] for side in (self.train, self.synthetic, self.reference))
+        )
 
 
 def examine(
-    targets: Samples, features: Samples, hidden: Mapping[str, set[str]], trees: int, seed: int
+    targets: Samples,
+    inputs: Inputs,
+    hidden: Mapping[str, set[str]],
+    *,
+    trees: int,
+    network: bool,
+    tree_records: int,
+    seed: int,
 ) -> Exam:
-    """Learn each target from the features of the synthetic rows and predict it for the reference rows.
+    """Learn each target from the synthetic rows, and from real ones, and predict it for the others.
 
     Args:
         targets: Columns to predict.
-        features: Columns to predict them from; a target is never its own feature where both are the same.
-        hidden: Features that a target must not be predicted from, by target.
+        inputs: What to predict them from.
+        hidden: Inputs that a target must not be predicted from, by target.
         trees: Number of randomised trees.
-        seed: Seed of the trees.
+        network: Whether a neural network is a third learner.
+        tree_records: Most records that trees and network learn from.
+        seed: Seed of the learners, and of the training rows that are as many as the synthetic ones.
     """
-    everyone = [slice(None)] * 3
-    inputs = {column.name: features.encoded(column, everyone)[1:] for column in features.columns}
+    order = [_drawn(side, seed) for side in (inputs.train, inputs.synthetic)]
+    order[0] = order[0][: len(inputs.synthetic)]
+    taught = learners(trees, network, tree_records, seed)
     exam = Exam({}, {}, {}, len(targets.reference))
     for target in targets.columns:
         name, rows = target.name, targets.present(target)
-        withheld = hidden.get(name, set()) | ({name} if targets is features else set())
-        used = [blocks for feature, blocks in inputs.items() if feature not in withheld and blocks[0].size]
+        used = inputs.without(hidden.get(name, set()))
         train, synthetic, reference = rows
         uncommon = len(reference) - targets.reference[name].value_counts().max() if len(reference) else 0
         if len(reference) < MIN_ROWS or uncommon < MIN_UNCOMMON:
@@ -153,49 +140,95 @@ def examine(
             )
         elif len(train) < MIN_ROWS or not (points := targets.encoded(target, rows))[0].size:
             exam.unjudged[name] = "the training rows, which set the scale, hold too few different values"
-        elif not used:
+        elif not used.names.size:
             exam.unjudged[name] = "no other column varies in the training rows"
-        elif len(synthetic) < MIN_ROWS:
-            exam.unlearned[name] = (
-                f"{len(synthetic)} synthetic rows have a value; at least {MIN_ROWS} are needed"
-            )
         else:
-            known, fresh = (np.concatenate(blocks, axis=1) for blocks in zip(*used, strict=True))
-            predicted = _predict(known[synthetic], points[1], fresh[reference], trees, seed)
-            model, mean = np.zeros(exam.size), np.zeros(exam.size)
-            model[reference] = ((points[2] - predicted) ** 2).sum(axis=1)
-            mean[reference] = ((points[2] - points[0].mean(axis=0)) ** 2).sum(axis=1)
-            exam.tests[name] = Target(model, mean)
+            if len(synthetic) < MIN_ROWS:
+                exam.unlearned[name] = (
+                    f"{len(synthetic)} synthetic rows have a value; at least {MIN_ROWS} are needed"
+                )
+            exam.tests[name] = _test(used, points, rows, order, taught)
     return exam
 
 
-def _predict(known: np.ndarray, answers: np.ndarray, fresh: np.ndarray, trees: int, seed: int) -> np.ndarray:
-    """Return the mean prediction of two learners for ``fresh``, shape (rows, dimensions).
+def _test(
+    used: Inputs,
+    points: Sequence[np.ndarray],
+    rows: Sequence[np.ndarray],
+    order: Sequence[np.ndarray],
+    taught: Mapping[str, Learner],
+) -> Target:
+    """Return errors of one target.
 
     Args:
-        known: Features to learn from, shape (n, p).
-        answers: Points to learn, shape (n, dimensions).
-        fresh: Features to predict from, shape (rows, p).
-        trees: Number of randomised trees.
-        seed: Seed of the trees.
+        used: What it is predicted from.
+        points: The target of training, synthetic and reference rows that have it, shape (rows, dimensions).
+        rows: Positions of these rows.
+        order: Training and synthetic rows in the order in which they are drawn for learning.
+        taught: Learners.
     """
-    from sklearn.ensemble import ExtraTreesRegressor
-    from sklearn.linear_model import RidgeCV
+    places = np.lexsort(np.sort(points[0], axis=0))
+    middle = points[0].mean(axis=0)[places]
+    sides = (used.train, used.synthetic, used.reference)
+    answers = [np.zeros((len(side), points[0].shape[1])) for side in sides]
+    for filled, present, known in zip(answers, rows, points, strict=True):
+        filled[present] = np.round(known[:, places], _DECIMALS)
 
-    # The trees' draws go to features by position, and splits that are equally good are told apart by rounding:
-    # an order that the values themselves set, and values free of rounding, make the score independent of the
-    # order of columns, levels and rows, and of units.
-    known, answers, fresh = (np.round(points, _DECIMALS) for points in (known, answers, fresh))
-    columns, places = (np.lexsort(np.sort(points, axis=0)) for points in (known, answers))
-    known, fresh, answers = known[:, columns], fresh[:, columns], answers[:, places]
-    order = np.lexsort(np.concatenate([answers, known], axis=1).T)
-    known, answers = known[order], answers[order]
-    learners = (
-        RidgeCV(alphas=len(known) * _PENALTIES),
-        ExtraTreesRegressor(trees, min_samples_leaf=_LEAF, random_state=seed % 2**32),
+    def judged(side: int, predicted: np.ndarray) -> Errors:
+        present, size = rows[side], len(sides[side])
+        truth = answers[side][present]
+        model, mean = np.zeros(size), np.zeros(size)
+        model[present] = ((truth - predicted) ** 2).sum(axis=1)
+        mean[present] = ((truth - middle) ** 2).sum(axis=1)
+        return Errors(model, mean)
+
+    def lesson(teacher: int) -> np.ndarray:
+        return order[teacher][np.isin(order[teacher], rows[teacher])]
+
+    def predictions(teacher: int, fresh: np.ndarray) -> dict[str, np.ndarray]:
+        learn = lesson(teacher)
+        known, told = sides[teacher][learn], answers[teacher][learn]
+        if len(learn) < MIN_ROWS:
+            return {}
+        # A linear prediction may lie beyond every answer that it was taught, as in a probability above 1.
+        low, high = told.min(axis=0), told.max(axis=0)
+        return {
+            name: np.clip(learn_from(known, told, fresh), low, high) for name, learn_from in taught.items()
+        }
+
+    def left_out(teacher: int) -> np.ndarray:
+        learn = lesson(teacher)
+        if len(learn) < MIN_ROWS:
+            return np.zeros(_GROUPS)
+        group = np.empty(len(sides[teacher]), dtype=int)
+        group[order[teacher]] = np.arange(len(order[teacher])) % _GROUPS
+        told = answers[teacher][learn]
+        low, high = told.min(axis=0), told.max(axis=0)
+        everyone = np.ones((1, len(sides[2])))
+        known, fresh = sides[teacher][learn], sides[2][reference]
+        without = ridge_without(known, told, fresh, group[learn], _GROUPS)
+        return np.array(
+            [judged(2, np.clip(predicted, low, high)).skill(everyone)[0] for predicted in without]
+        )
+
+    def joined(found: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+        return np.mean(list(found.values()), axis=0) if found else np.tile(middle, (size, 1))
+
+    synthetic, reference = rows[1], rows[2]
+    by_synthetic = predictions(1, sides[2][reference])
+    by_real = predictions(0, np.concatenate([sides[2][reference], sides[1][synthetic]]))
+    real = joined(by_real, len(reference) + len(synthetic))
+    return Target(
+        judged(2, joined(by_synthetic, len(reference))),
+        {name: judged(2, predicted) for name, predicted in by_synthetic.items()},
+        judged(2, real[: len(reference)]),
+        judged(1, real[len(reference) :]),
+        left_out(1),
+        left_out(0),
     )
-    outcome = answers[:, 0] if answers.shape[1] == 1 else answers
-    predictions = [learner.fit(known, outcome).predict(fresh).reshape(len(fresh), -1) for learner in learners]
-    # A linear prediction may lie beyond every answer that it was taught, as in a probability above 1.
-    kept = np.clip(predictions, answers.min(axis=0), answers.max(axis=0))
-    return kept.mean(axis=0)[:, np.argsort(places)]
+
+
+def _drawn(points: np.ndarray, seed: int) -> np.ndarray:
+    """Return positions in a random order that does not depend on the order of the records."""
+    order = np.random.default_rng(seed).permutation(len(points))
+    return np.lexsort(points.T)[order] if points.shape[1] else order

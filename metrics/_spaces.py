@@ -16,11 +16,12 @@ from ._image_space import standardise, whiten
 from ._table_space import TableSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Points:
     """The three sides of a trial in one space, float64 of shape (records, dimensions) each.
 
-    Without a column where nothing varies among the training records.
+    Without a column where nothing varies among the training records. Two are equal where they are the same
+    object, which therefore serves as a key to what a trial keeps.
     """
 
     reference: np.ndarray
@@ -29,7 +30,7 @@ class Points:
 
 
 def table_points(trial: Trial) -> Points:
-    """Return table rows in the rank and indicator space of :class:`TableSpace`."""
+    """Return table rows in the space of :class:`TableSpace`."""
 
     def make() -> Points:
         space = TableSpace.fit(trial.schema, trial.train.cohort.rows)

@@ -3,10 +3,13 @@
 The squared distance of two rows is the mean over columns of a cost whose expectation is 1 for two
 independent real rows:
 
-* numbers and ordinal levels become normal scores of their mid-ranks among the real values, interpolated
-  between them, so that any increasing transformation of a column changes nothing and a heavy tail weighs no
-  more than a light one. Beyond the real range a value goes on at the slope of a robust standard deviation, at
-  most ``MAX_BEYOND`` of them: it is far out, and how far matters no more;
+* numbers are centred at the median and scaled by the robust standard deviation of the real values, beyond
+  ``LINEAR_TO`` of which they go on logarithmically, up to ``LARGEST``: a heavy tail weighs hardly more than a
+  light one, and a wild value is far out, however far it is. Gaps and clusters keep their shape. (Ranks would
+  close a gap, so that values in the middle of it looked real, and stretch an outlying cluster, so that
+  samples of it looked sparse.);
+* ordinal levels become normal scores of their mid-ranks among the real values, because only their order is
+  known;
 * categorical and boolean columns become scaled indicators: a mismatch costs 1 / (1 - sum p^2), at most
   ``MAX_MISMATCH``, so that one rare level does not outweigh the rest of the row. A missing value is a level
   of its own;
@@ -27,7 +30,8 @@ from scipy.special import ndtri
 
 from mmbench.api import Schema
 
-MAX_BEYOND = 3.0
+LINEAR_TO = 3.0
+LARGEST = 20.0
 MAX_MISMATCH = 10.0
 
 _IQR_PER_SD = 1.3489795003921634  # interquartile range of a standard normal variable
@@ -54,7 +58,9 @@ class TableSpace:
             values = codes[:, index]
             if column.ordered:
                 if len(np.unique(values[~np.isnan(values)])) > 1:
-                    encoders.append((index, _normal_scores(values)))
+                    levels = len(column.levels)
+                    scores = _normal_scores(values, levels) if column.discrete else _robust_scores(values)
+                    encoders.append((index, scores))
                 if 0 < np.isnan(values).sum() < len(values):
                     encoders.append((index, _missing_indicator(values)))
             elif len(np.unique(values, equal_nan=True)) > 1:
@@ -75,23 +81,40 @@ class TableSpace:
         return np.concatenate(parts, axis=1) / np.sqrt(len(parts))
 
 
-def _normal_scores(real: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _robust_scores(real: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     present = real[~np.isnan(real)]
-    knots, counts = np.unique(present, return_counts=True)
-    heights = ndtri((np.cumsum(counts) - counts / 2) / len(present))
-    low, high = np.quantile(present, [0.25, 0.75])
+    low, median, high = np.quantile(present, [0.25, 0.5, 0.75])
     scale = (high - low) / _IQR_PER_SD or present.std()
-    median = np.median(present)
 
     def score(values: np.ndarray) -> np.ndarray:
-        filled = np.where(np.isnan(values), median, values)
-        above = np.clip((filled - knots[-1]) / scale, 0, MAX_BEYOND)
-        below = np.clip((knots[0] - filled) / scale, 0, MAX_BEYOND)
-        return np.interp(filled, knots, heights) + above - below
+        z = np.clip((values - median) / scale, -LARGEST, LARGEST)
+        far = LINEAR_TO * (1 + np.log(np.maximum(np.abs(z), LINEAR_TO) / LINEAR_TO))
+        return np.where(np.abs(z) <= LINEAR_TO, z, np.sign(z) * far)
 
-    # Two independent real values differ by twice the variance in the mean square.
-    spread = np.sqrt(2 * score(real).var())
-    return lambda values: (score(values) / spread)[:, None]
+    return _scaled(score, real, median)
+
+
+def _normal_scores(real: np.ndarray, levels: int) -> Callable[[np.ndarray], np.ndarray]:
+    present = real[~np.isnan(real)].astype(int)
+    counts = np.bincount(present, minlength=levels)
+    # Half a record beyond either end leaves room for levels that no real record has.
+    heights = ndtri((np.cumsum(counts) - counts / 2 + 0.5) / (len(present) + 1))
+    return _scaled(lambda values: heights[values.astype(int)], real, np.median(present))
+
+
+def _scaled(
+    score: Callable[[np.ndarray], np.ndarray], real: np.ndarray, middle: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the scores as one coordinate, with missing values in the middle.
+
+    Two independent real values differ by twice the variance in the mean square.
+    """
+
+    def filled(values: np.ndarray) -> np.ndarray:
+        return score(np.where(np.isnan(values), middle, values))
+
+    spread = np.sqrt(2 * filled(real).var())
+    return lambda values: (filled(values) / spread)[:, None]
 
 
 def _missing_indicator(real: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

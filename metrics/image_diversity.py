@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -29,13 +30,16 @@ class ImageDiversity(Metric):
     cannot be halved once is refused for that reason. Only windows centred in a
     voxel that is foreground in at least a tenth of the reference count: in air all volumes are alike.
 
-    With the ratio r of the two means the score is min(r, 1/r): 1 for real diversity, 0 for copies of one
-    volume, and less than 1 for volumes that differ too much as well. The detail ``ratio`` says which.
+    With the ratio r of the two means the score is min(r, 1/r) without its bias: 1 for real diversity, 0 for
+    copies of one volume, and less than 1 for volumes that differ too much as well. min(r, 1/r) itself is below 1
+    whenever r is off by chance; the square of log r is therefore lessened by its variance, and where it was
+    smaller the score is above 1. The detail ``ratio`` says on which side r lies, and ``near-duplicates`` is the
+    share of synthetic pairs that are more alike than the most alike real pair looked at.
 
     Subjects stand on a ring in random order, each paired with the next few: every subject is in as many pairs,
     and volumes stream. The variance of the mean over pairs is Aronow, Samii and Assenova's for dyads, clustered
-    by subject; that of log r is the sum of both relative variances, and the interval of min(r, 1/r) is the
-    image of that of r.
+    by subject; that of log r is the sum of both relative variances, and the interval of the score is that of r
+    folded by min(r, 1/r).
     """
 
     max_records: int = param(500, "largest number of volumes of a sample that is used", minimum=50)
@@ -47,7 +51,7 @@ class ImageDiversity(Metric):
         "measure of diversity, Odena, Olah, Shlens 2017 (ICML); interval: Aronow, Samii, Assenova 2015, "
         "Cluster-Robust Variance Estimation for Dyadic Data (Political Analysis 23)",
     )
-    version = 1
+    version = 2
     kind = "diversity"
     needs = VOLUME
     null = "noise"
@@ -57,10 +61,11 @@ class ImageDiversity(Metric):
             "Image diversity",
             "How close the mean dissimilarity of two synthetic volumes is to that of two real ones, as the smaller "
             "over the larger.",
-            "Whether the volumes look real, fine texture, which kinds of subjects are absent, and copies of "
-            "training volumes.",
+            "Whether the volumes look real, fine texture, which kinds of subjects are absent, a few duplicates, and "
+            "copies of training volumes.",
             "higher",
             1.0,
+            range=(0.0, math.inf),
         ),
     )
 
@@ -77,18 +82,21 @@ class ImageDiversity(Metric):
             )
         try:
             similarity = _similarity_within_bodies(trial.reference, real, steps)
-            between_real, between_synthetic = (
-                mean_over_pairs(*self._dissimilarities(side, records, similarity, steps, trial.seed))
+            pairs_real, pairs_synthetic = (
+                self._dissimilarities(side, records, similarity, steps, trial.seed)
                 for side, records in zip(sides, (real, synthetic), strict=True)
             )
         except NotMeasurable as error:
             return undefined(self.outputs, str(error))
+        between_real, between_synthetic = mean_over_pairs(*pairs_real), mean_over_pairs(*pairs_synthetic)
         if between_real[0] <= _ROUNDING:
             return undefined(self.outputs, "the volumes of the reference are all alike")
-        ratio = _ratio(between_synthetic, between_real)
+        ratio, variance = _ratio(between_synthetic, between_real)
+        duplicates = float((pairs_synthetic[1] < pairs_real[1].min()).mean())
         return [
-            Score.of("image-diversity", _folded(ratio)),
+            Score.of("image-diversity", _folded(ratio, variance)),
             Score.of("image-diversity", ratio, item="ratio"),
+            Score("image-diversity", duplicates, item="near-duplicates"),
         ]
 
     def _dissimilarities(
@@ -151,19 +159,26 @@ def _similarity_within_bodies(
     return StructuralSimilarity(mask, span)
 
 
-def _ratio(above: tuple[float, float], below: tuple[float, float]) -> stats.Estimate:
-    """Return the ratio of two means, given with their variances; its interval is symmetric in the logarithm."""
+def _ratio(above: tuple[float, float], below: tuple[float, float]) -> tuple[stats.Estimate, float]:
+    """Return the ratio of two means, given with their variances, and the variance of its logarithm.
+
+    Its interval is symmetric in the logarithm.
+    """
     ratio = above[0] / below[0]
     if ratio <= _ROUNDING:
-        return stats.Estimate(0.0)
-    spread = stats.Z95 * np.sqrt(above[1] / above[0] ** 2 + below[1] / below[0] ** 2)
-    return stats.Estimate(ratio, float(ratio * np.exp(-spread)), float(ratio * np.exp(spread)), _METHOD)
+        return stats.Estimate(0.0), 0.0
+    variance = above[1] / above[0] ** 2 + below[1] / below[0] ** 2
+    spread = stats.Z95 * np.sqrt(variance)
+    low, high = (float(ratio * np.exp(sign * spread)) for sign in (-1, 1))
+    return stats.Estimate(ratio, low, high, _METHOD), float(variance)
 
 
-def _folded(ratio: stats.Estimate) -> stats.Estimate:
-    """Return min(r, 1/r) of a ratio r; its interval is the image of that of r."""
+def _folded(ratio: stats.Estimate, variance: float) -> stats.Estimate:
+    """Return min(r, 1/r) of a ratio r, corrected for the variance of log r, with the interval that r's gives."""
     if not np.isfinite(ratio.low):
         return ratio
-    value, *ends = (min(r, 1 / r) for r in (ratio.value, ratio.low, ratio.high))
+    excess = np.log(ratio.value) ** 2 - variance
+    value = float(np.exp(-np.sign(excess) * np.sqrt(abs(excess))))
+    ends = [min(r, 1 / r) for r in (ratio.low, ratio.high)]
     high = 1.0 if ratio.low <= 1 <= ratio.high else max(ends)
-    return stats.Estimate(value, min(ends), high, ratio.method)
+    return stats.Estimate(value, min(ends), max(high, value), ratio.method)

@@ -23,6 +23,7 @@ from mmbench.errors import CohortError, Interrupted, NotMeasurable, PluginError,
 from mmbench.evidence import Evidence
 from mmbench.schema import Column, Schema, as_numbers
 from mmbench.store import Run
+from mmbench.validity import failures as validity_failures
 
 __all__ = [
     "BOTH",
@@ -57,6 +58,7 @@ __all__ = [
     "as_numbers",
     "param",
     "stats",
+    "validity_failures",
 ]
 
 Kind = Literal["fidelity", "diversity", "plausibility", "coherence", "utility", "privacy"]
@@ -242,6 +244,10 @@ class Extractor(ABC):
     card: ClassVar[Card]
     version: ClassVar[int] = 1
     """Raised whenever the same volumes give other features."""
+    learns: ClassVar[bool] = False
+    """Whether :meth:`fit` learns something; it then brings no weights, and its digest is known after the fit."""
+    uses_composition: ClassVar[bool] = False
+    """Whether it reads measured quantities where there are any."""
 
     def check(self, geometry: Geometry) -> None:  # noqa: B027 most extractors take any volume
         """Make sure that it can work on this machine and on such volumes; asked once, before anything is fitted.
@@ -251,7 +257,7 @@ class Extractor(ABC):
         """
 
     def fit(self, train: Volumes, composition: pd.DataFrame | None, context: Context) -> None:  # noqa: B027
-        """Learn from the real training volumes; most extractors have nothing to learn.
+        """Learn from the real training volumes; called once in a run, and only where ``learns``.
 
         What was learned goes into attributes that end in an underscore.
 
@@ -272,7 +278,11 @@ class Extractor(ABC):
 
     @abstractmethod
     def digest(self, geometry: Geometry) -> str:
-        """Return the sha256 of the weights as hexadecimal text."""
+        """Return the sha256 of the weights, or of what was learned, as hexadecimal text.
+
+        Args:
+            geometry: Grid and channels of the volumes; weights may depend on them.
+        """
 
     def save(self, folder: Path) -> None:
         """Write the fitted attributes (arrays, tables and JSON-able values) into ``folder``."""

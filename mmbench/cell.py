@@ -12,15 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from mmbench import plugins, scoring, store
-from mmbench.api import Evidence, Generator, Sample, Trial
+from mmbench import measuring, plugins, scoring, store
+from mmbench.api import Evidence, Extractor, Generator, Sample, Trial
 from mmbench.cohort import Cohort, Geometry, Volumes, load_cohort, write_cohort
 from mmbench.context import WorkContext, derive_seed, seed_everything
 from mmbench.errors import CohortError, SampleError
-from mmbench.evidence import save_measured
+from mmbench.evidence import save_composition, save_features
 from mmbench.files import read_json
-from mmbench.plan import Cell, Plan, fit_key, measure_key, metrics_key
-from mmbench.store import REAL, Run
+from mmbench.plan import (
+    Cell,
+    Plan,
+    Planned,
+    composition_key,
+    extractor_key,
+    features_key,
+    fit_key,
+    metrics_key,
+)
+from mmbench.store import EXTRACTOR, REAL, Run
 
 ANCHORS = "anchors"
 """Pseudo-cell that computes ceilings and nulls."""
@@ -48,22 +57,58 @@ class CellWork:
     def __post_init__(self) -> None:
         self.plan = Plan.from_dict(self.run.info["plan"])
         self.seconds: dict[str, float] = {}
+        self._extractor: Extractor | None = None
+        self._digest = ""
 
     def do(self, cell_id: str) -> None:
         """Do all steps of a cell that are not done yet."""
         if cell_id == REAL:
             self._measure_real()
-        elif cell_id == ANCHORS:
+            return
+        if self.plan.extractor is not None:
+            self._use_extractor(self.plan.extractor.build("measurers"))
+        if cell_id == ANCHORS:
             self._score_anchors()
         else:
             cell = next(cell for cell in self.plan.cells if cell.id == cell_id)
             self._do_generator(cell)
 
     def _measure_real(self) -> None:
+        if self.plan.extractor is not None:
+            self._make_extractor(self.plan.extractor)
         self.enter("measure")
         for role in REAL_ROLES:
             cohort = self.run.cohort.take(getattr(self.run.roles, role))
-            self._measured(self.run.cell_folder(REAL) / "measured" / role, cohort, self._role_key(role))
+            self._measured(self._real_folder(role), cohort, self._role_key(role))
+
+    def _make_extractor(self, planned: Planned) -> None:
+        """Fit the extractor on the real training volumes if it learns; keep what it learned for all cells."""
+        extractor: Extractor = planned.build("measurers")
+        train = self.run.cohort.take(self.run.roles.train)
+        volumes, train_key = train.images, self._role_key("train")
+        composition = None
+        if extractor.learns and extractor.uses_composition:
+            self.enter("measure")
+            composition = self._composed(self._real_folder("train"), train, train_key).composition
+            train_key = composition_key(train_key, self.plan.measurer)
+        device, threads = self.context.device, self.threads
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            seed = derive_seed("extractor", planned.name)
+            if extractor.learns:
+                self.enter("fit")
+                self._fit_with_seed(lambda context: extractor.fit(volumes, composition, context), seed)
+            extractor.save(folder)
+            return {"digest": extractor.digest(volumes.geometry), "seed": seed}
+
+        key = extractor_key(planned, volumes.geometry, train_key, device, threads)
+        self._step("fit", self.run.cell_folder(REAL) / EXTRACTOR, key, make)
+        self._use_extractor(planned.build("measurers"))
+
+    def _use_extractor(self, extractor: Extractor) -> None:
+        folder = self.run.cell_folder(REAL) / EXTRACTOR
+        extractor.load(folder)
+        self._extractor, self._digest = extractor, read_json(folder / store.STEP)["digest"]
 
     def _score_anchors(self) -> None:
         self.enter("score")
@@ -71,7 +116,9 @@ class CellWork:
 
         def make(folder: Path) -> None:
             roles = {role: self.run.real(role) for role in REAL_ROLES}
-            found = scoring.anchor_rows(self.plan, roles, seed, self.context, self.run.cohort.name)
+            found = scoring.anchor_rows(
+                self.plan, roles, self._extractor, seed, self.context, self.run.cohort.name
+            )
             found.to_parquet(folder / "scores.parquet")
 
         keys = [self._measured_key(self._role_key(role)) for role in REAL_ROLES]
@@ -133,11 +180,22 @@ class CellWork:
         self._step("score", self.run.cell_folder(cell.id) / "draws" / str(sample_seed) / "scores", key, make)
 
     def _measured(self, folder: Path, cohort: Cohort, data_key: str) -> Evidence:
-        def make(temporary: Path) -> None:
-            measured = scoring.measure(cohort, self.plan.measurer, self.plan.extractor, self.context)
-            save_measured(measured, temporary)
+        composed = self._composed(folder, cohort, data_key)
 
-        self._step("measure", folder, self._measured_key(data_key), make)
+        def make(temporary: Path) -> None:
+            found = measuring.features(cohort, self._extractor, composed.composition, self.context)
+            save_features(Evidence(cohort, features=found), temporary)
+
+        self._step("measure", folder / "features", self._features_key(data_key), make)
+        return store.load_measured(cohort, folder)
+
+    def _composed(self, folder: Path, cohort: Cohort, data_key: str) -> Evidence:
+        def make(temporary: Path) -> None:
+            composition, unmeasurable = measuring.compose(cohort, self.plan.measurer, self.context)
+            save_composition(Evidence(cohort, composition, unmeasurable=unmeasurable), temporary)
+
+        # A step of its own: another extractor measures no quantity anew, which may take hours.
+        self._step("measure", folder / "composition", composition_key(data_key, self.plan.measurer), make)
         return store.load_measured(cohort, folder)
 
     def _step(
@@ -149,8 +207,29 @@ class CellWork:
     def _role_key(self, role: str) -> str:
         return store.key(data=self.run.info["cohort"]["fingerprint"], role=getattr(self.run.roles, role))
 
+    def _real_folder(self, role: str) -> Path:
+        return self.run.cell_folder(REAL) / "measured" / role
+
+    def _features_key(self, data_key: str) -> str:
+        composition = composition_key(data_key, self.plan.measurer)
+        return features_key(data_key, self.plan.extractor, self._digest, composition)
+
     def _measured_key(self, data_key: str) -> str:
-        return measure_key(data_key, self.plan.measurer, self.plan.extractor)
+        return store.key(
+            composition=composition_key(data_key, self.plan.measurer), features=self._features_key(data_key)
+        )
+
+    def _fit_with_seed(
+        self, fit: Callable[[WorkContext], None], seed: int, budget: float | None = None
+    ) -> None:
+        """Call ``fit`` with a context of its own, an empty scratch folder, and every global generator seeded."""
+        context = dataclasses.replace(self.context, seed=seed, budget=budget, started=time.monotonic())
+        if context.curves is not None:
+            context.curves.unlink(missing_ok=True)
+        context.folder.mkdir(parents=True, exist_ok=True)
+        seed_everything(seed)
+        fit(context)
+        shutil.rmtree(context.folder, ignore_errors=True)
 
 
 class _Fitted:
@@ -207,21 +286,13 @@ class _Fitted:
 
     def _fit(self, generator: Generator) -> int:
         seed = derive_seed("fit", self._cell.generator, self._cell.fit_seed)
-        context = dataclasses.replace(
-            self._work.context, seed=seed, budget=self._work.budget, started=time.monotonic()
-        )
-        if context.curves is not None:
-            context.curves.unlink(missing_ok=True)
-        context.folder.mkdir(parents=True, exist_ok=True)
-        seed_everything(seed)
         modal = dataclasses.replace(
             self._train,
             table=self._train.table if "table" in generator.modalities else None,
             volumes=self._train.volumes if "volume" in generator.modalities else None,
             truth=None,
         )
-        generator.fit(modal, context)
-        shutil.rmtree(context.folder, ignore_errors=True)
+        self._work._fit_with_seed(lambda context: generator.fit(modal, context), seed, self._work.budget)
         return seed
 
 

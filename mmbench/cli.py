@@ -183,11 +183,11 @@ def list_plugins(
     for one in [kind] if kind else plugins.KINDS:
         for name in plugins.names(one):
             try:
-                card = plugins.load(one, name).card
-                summary, licence = card.summary, card.licence
+                found = plugins.load(one, name)
+                what, summary, licence = plugins.role(one, found), found.card.summary, found.card.licence
             except PluginError as error:
-                summary, licence = f"broken: {error}", ""
-            table.add_row(one, name, summary, licence, plugins.origin(one, name))
+                what, summary, licence = one[:-1], f"broken: {error}", ""
+            table.add_row(what, name, summary, licence, plugins.origin(one, name))
     _console(stderr=False).print(table)
 
 
@@ -211,7 +211,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a plug-in.")], plugin
     for kind in kinds:
         found = plugins.load(kind, name)
         card = found.card
-        console.print(f"{name} ({kind[:-1]}): {card.summary}", markup=False, highlight=False)
+        console.print(f"{name} ({plugins.role(kind, found)}): {card.summary}", markup=False, highlight=False)
         console.print(inspect.cleandoc(found.__doc__ or ""), markup=False, highlight=False)
         shown = {"reference": card.reference, "licence": card.licence, "from": plugins.origin(kind, name)}
         shown |= {"requires": ", ".join(card.requires)} | facts(found)
@@ -225,6 +225,54 @@ def show(name: Annotated[str, typer.Argument(help="Name of a plug-in.")], plugin
         for row in rows:
             table.add_row(row.name, row.type, row.default, row.doc)
         console.print(table if rows else "  no parameters")
+
+
+@app.command()
+def validity(
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric to test; may be repeated. By default all.", metavar="NAME"),
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(help="Test to run, e.g. V4; may be repeated.", metavar="TEST")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for scorecard.json and scorecard.md.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds, sizes and dimensions.")] = False,
+    peers: Annotated[bool, typer.Option(help="Also test the peers that are installed.")] = False,
+    processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
+    plugin: PluginFiles = None,
+) -> None:
+    """Test metrics on data of which the truth is known; exit status 1 where one fails without notice."""
+    files = [path.resolve() for path in plugin or []]
+    _add_plugins(files)
+    from mmbench.display import make_display
+    from mmbench.validity import model, run, scorecard
+    from mmbench.validity import peers as others
+    from mmbench.validity.instruments import installed
+
+    tests, instruments = run.tests_named(test), installed(metric)
+    if peers:
+        instruments += others.installed()
+    task = "validity tests"
+    with make_display(_console()) as display:
+        display.begin(task)
+        results = run.run(
+            instruments,
+            model.QUICK if quick else model.FULL,
+            tests,
+            processes=processes,
+            files=files,
+            progress=lambda done, total: display.progress(task, "trials", done, total),
+        )
+        display.end(task, "done")
+    _console(stderr=False).print(scorecard.as_table(results, tests))
+    if out is not None:
+        print(f"scorecard: {scorecard.write(results, tests, out)}")
+    found = scorecard.surprises([result for result in results if result.metric not in others.NAMES])
+    for surprise in found:
+        print(surprise.sentence)
+    if any(surprise.failed for surprise in found):
+        raise typer.Exit(FAILED)
 
 
 @cohort_app.command("make")
@@ -377,13 +425,14 @@ def _add_plugins(files: list[Path]) -> None:
 
 
 def _check_plugins(folder: Path) -> None:
-    """Refuse to resume with a generator or metric missing; a run's own files never name code to run."""
+    """Refuse to resume with a plug-in missing; a run's own files never name code to run."""
     from mmbench import plugins
     from mmbench.store import Run
 
     plan = Run.open(folder).info["plan"]
     wanted = [("generators", cell["plugin"]) for cell in plan["cells"] if cell["plugin"]]
     wanted += [("metrics", metric["name"]) for metric in plan["metrics"]]
+    wanted += [("measurers", plan[role]["name"]) for role in ("measurer", "extractor") if plan[role]]
     for kind, name in wanted:
         if name not in plugins.names(kind):
             raise UsageError(

@@ -65,7 +65,8 @@ class Config(_Strict):
     """Metrics with parameters that differ from their defaults; all installed metrics where absent."""
     measurer: str | dict[str, dict[str, Any]] | None = "auto"
     """The measurer, with parameters if it takes some; by default the first whose channels are there."""
-    extractor: str | None = "random-cnn"
+    extractor: str | dict[str, dict[str, Any]] | None = "random-cnn"
+    """The extractor of image features, with parameters if it takes some."""
     execution: Execution = Execution()
     report: Reporting = Reporting()
 
@@ -89,7 +90,7 @@ def read_config(text: str, where: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}.")
     for override in overrides:
         apply_override(data, override)
-    for name in ("generators", "metrics", "measurer"):
+    for name in ("generators", "metrics", "measurer", "extractor"):
         if isinstance(data.get(name), list):
             data[name] = {entry: {} for entry in data[name]}
         if isinstance(data.get(name), dict):

@@ -44,18 +44,30 @@ class Evidence:
 
 def save_measured(evidence: Evidence, folder: Path) -> None:
     """Write what was measured into ``folder``; the cohort is kept elsewhere."""
+    for name, save in (("composition", save_composition), ("features", save_features)):
+        (folder / name).mkdir()
+        save(evidence, folder / name)
+
+
+def save_composition(evidence: Evidence, folder: Path) -> None:
+    """Write the measured quantities into ``folder``."""
     if evidence.composition is not None:
         evidence.composition.to_parquet(folder / "composition.parquet")
     if evidence.unmeasurable is not None:
         evidence.unmeasurable.to_frame("reason").to_parquet(folder / "unmeasurable.parquet")
+
+
+def save_features(evidence: Evidence, folder: Path) -> None:
+    """Write the features into ``folder``."""
     if evidence.features is not None:
         np.save(folder / "features.npy", evidence.features, allow_pickle=False)
 
 
 def load_measured(cohort: Cohort, folder: Path) -> Evidence:
     """Read what :func:`save_measured` wrote for ``cohort``."""
-    composition, features = folder / "composition.parquet", folder / "features.npy"
-    unmeasurable = folder / "unmeasurable.parquet"
+    composition = folder / "composition" / "composition.parquet"
+    unmeasurable = folder / "composition" / "unmeasurable.parquet"
+    features = folder / "features" / "features.npy"
     return Evidence(
         cohort,
         pd.read_parquet(composition) if composition.exists() else None,

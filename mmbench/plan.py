@@ -10,7 +10,7 @@ from typing import Any
 
 from mmbench import plugins, store
 from mmbench.api import Extractor, Generator, Measurer
-from mmbench.cohort import Cohort
+from mmbench.cohort import Cohort, Geometry
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError, did_you_mean
 
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Planned:
-    """A metric or measurer with its parameters."""
+    """A metric, measurer or extractor with its parameters."""
 
     name: str
     params: dict[str, Any]
@@ -66,7 +66,7 @@ class Plan:
     metrics: tuple[Planned, ...]
     sample_seeds: tuple[int, ...]
     measurer: Planned | None
-    extractor: str | None
+    extractor: Planned | None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
@@ -77,8 +77,8 @@ class Plan:
         ]
         metrics = [Planned(**metric) for metric in data["metrics"]]
         seeds = tuple(data["sample_seeds"])
-        measurer = data["measurer"] and Planned(**data["measurer"])
-        return cls(tuple(cells), tuple(metrics), seeds, measurer, data["extractor"])
+        measurer, extractor = (data[role] and Planned(**data[role]) for role in ("measurer", "extractor"))
+        return cls(tuple(cells), tuple(metrics), seeds, measurer, extractor)
 
 
 def make_plan(config: Config, cohort: Cohort) -> Plan:
@@ -99,11 +99,7 @@ def make_plan(config: Config, cohort: Cohort) -> Plan:
     for metric in metrics:
         metric.build("metrics")
     measurer = choose_measurer(config.measurer, cohort)
-    extractor = config.extractor if "volume" in cohort.modalities else None
-    if extractor is not None:
-        plugin = plugins.load("measurers", extractor)
-        if not issubclass(plugin, Extractor):
-            raise PluginError(f"extractor: '{extractor}' measures quantities; it gives no feature vectors.")
+    extractor = choose_extractor(config.extractor, cohort)
     return Plan(tuple(cells.values()), metrics, config.sample_seeds, measurer, extractor)
 
 
@@ -127,20 +123,45 @@ def choose_measurer(wanted: str | Mapping[str, Mapping[str, Any]] | None, cohort
             if issubclass(plugin, Measurer) and plugin.automatic and set(plugin.channels) <= set(channels):
                 return Planned(name, {})
         return None
-    named = {wanted: {}} if isinstance(wanted, str) else wanted
-    if len(named) != 1:
-        raise ConfigError(f"measurer: {', '.join(named) or 'none'} given; name one, or null for none.")
-    [(name, params)] = named.items()
-    chosen = Planned(name, dict(params))
+    chosen = _one_of("measurer", wanted)
     measurer = chosen.build("measurers")
     if not isinstance(measurer, Measurer):
-        raise PluginError(f"measurer: '{name}' extracts features; it measures no quantities.")
+        raise PluginError(f"measurer: '{chosen.name}' extracts features; it measures no quantities.")
     if not set(measurer.channels) <= set(channels):
         raise PluginError(
-            f"measurer '{name}' needs the channels {measurer.channels}; the cohort has {channels}."
+            f"measurer '{chosen.name}' needs the channels {measurer.channels}; the cohort has {channels}."
         )
     measurer.check()
     return chosen
+
+
+def choose_extractor(wanted: str | Mapping[str, Mapping[str, Any]] | None, cohort: Cohort) -> Planned | None:
+    """Return the extractor of a cohort's image features; ``None`` where there are no volumes or none is wanted.
+
+    Args:
+        wanted: A name, a name with parameters, or ``None``.
+        cohort: The cohort.
+
+    Raises:
+        ConfigError: More than one is wanted.
+        PluginError: The wanted one is unknown, gives no features, or cannot work on this machine or such volumes.
+    """
+    if cohort.volumes is None or wanted is None:
+        return None
+    chosen = _one_of("extractor", wanted)
+    extractor = chosen.build("measurers")
+    if not isinstance(extractor, Extractor):
+        raise PluginError(f"extractor: '{chosen.name}' measures quantities; it gives no feature vectors.")
+    extractor.check(cohort.volumes.geometry)
+    return chosen
+
+
+def _one_of(role: str, wanted: str | Mapping[str, Mapping[str, Any]]) -> Planned:
+    named = {wanted: {}} if isinstance(wanted, str) else wanted
+    if len(named) != 1:
+        raise ConfigError(f"{role}: {', '.join(named) or 'none'} given; name one, or null for none.")
+    [(name, params)] = named.items()
+    return Planned(name, dict(params))
 
 
 def _add(
@@ -250,21 +271,55 @@ def fit_key(cell: Cell, data_key: str, device: str, threads: int, budget: float 
     )
 
 
-def measure_key(data_key: str, measurer: Planned | None, extractor: str | None) -> str:
-    """Return the key of measuring some records."""
-    parts: dict[str, list[Any]] = {}
-    features = Planned(extractor, {}) if extractor else None
-    for role, planned in (("measurer", measurer), ("extractor", features)):
-        if planned is not None:
-            plugin = plugins.load("measurers", planned.name)
-            parts[role] = [planned.name, planned.params, plugin.version, plugins.code_digest(plugin)]
-    return store.key(step="measure", data=data_key, **parts)
+def composition_key(data_key: str, measurer: Planned | None) -> str:
+    """Return the key of measuring quantities on some records."""
+    return store.key(step="composition", data=data_key, measurer=_identity("measurers", measurer))
+
+
+def extractor_key(extractor: Planned, geometry: Geometry, train_key: str, device: str, threads: int) -> str:
+    """Return the key of making an extractor ready, known before anything is fitted.
+
+    Args:
+        extractor: The extractor; weights that it brings are part of the key.
+        geometry: Grid and channels of the volumes.
+        train_key: Key of the real training volumes and of what was measured on them.
+        device: Device of the fit.
+        threads: Threads of the fit; sums depend on their order.
+
+    Raises:
+        PluginError: Its weights cannot be read.
+    """
+    built: Extractor = extractor.build("measurers")
+    known = [train_key, device, threads] if built.learns else [built.digest(geometry)]
+    return store.key(step="extractor", extractor=_identity("measurers", extractor), known=known)
+
+
+def features_key(data_key: str, extractor: Planned | None, digest: str, composition: str) -> str:
+    """Return the key of extracting features of some records.
+
+    Args:
+        data_key: Key of the records.
+        extractor: The extractor.
+        digest: The sha256 of its weights, fitted or brought.
+        composition: Key of the quantities measured on the records.
+    """
+    uses = extractor is not None and plugins.load("measurers", extractor.name).uses_composition
+    return store.key(
+        step="features",
+        data=data_key,
+        extractor=_identity("measurers", extractor),
+        digest=digest,
+        composition=composition if uses else "",
+    )
+
+
+def _identity(kind: str, planned: Planned | None) -> list[Any]:
+    if planned is None:
+        return []
+    plugin = plugins.load(kind, planned.name)
+    return [planned.name, planned.params, plugin.version, plugins.code_digest(plugin)]
 
 
 def metrics_key(metrics: tuple[Planned, ...]) -> str:
     """Return the key of a set of metrics."""
-    parts = []
-    for metric in metrics:
-        plugin = plugins.load("metrics", metric.name)
-        parts.append([metric.name, metric.params, plugin.version, plugins.code_digest(plugin)])
-    return store.key(step="metrics", metrics=parts)
+    return store.key(step="metrics", metrics=[_identity("metrics", metric) for metric in metrics])

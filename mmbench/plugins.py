@@ -73,6 +73,11 @@ def load(kind: str, name: str) -> Any:
     return plugin
 
 
+def role(kind: str, plugin: type) -> str:
+    """Return what a plug-in is, in the singular: measurers and extractors share a kind."""
+    return "extractor" if issubclass(plugin, api.Extractor) else kind[:-1]
+
+
 def origin(kind: str, name: str) -> str:
     """Return where a plug-in comes from: a distribution with version, or a file."""
     if name in _from_files[kind]:

@@ -33,7 +33,8 @@ def print_plan(console: Console, plan: Plan, earlier: Path) -> None:
     metrics = ", ".join(metric.name for metric in plan.metrics)
     for line in (
         f"metrics: {metrics}",
-        f"measurer: {plan.measurer.name if plan.measurer else 'none'}; extractor: {plan.extractor or 'none'}",
+        f"measurer: {plan.measurer.name if plan.measurer else 'none'}; "
+        f"extractor: {plan.extractor.name if plan.extractor else 'none'}",
         f"expected time and memory are those of earlier runs under {earlier}/ with the same parameters",
     ):
         console.print(line, markup=False, highlight=False)
@@ -144,7 +145,18 @@ def _print_volumes(console: Console, geometry: Geometry, channels: Sequence[Chan
 def facts(plugin: type) -> dict[str, Any]:
     """Return what a plug-in class declares of itself, by label."""
     facts: dict[str, Any] = {}
-    for name in ("modalities", "needs", "kind", "null", "version", "conditional", "persistent", "channels"):
+    for name in (
+        "modalities",
+        "needs",
+        "kind",
+        "null",
+        "version",
+        "conditional",
+        "persistent",
+        "channels",
+        "learns",
+        "uses_composition",
+    ):
         value = getattr(plugin, name, None)
         if value is not None:
             facts[name] = ", ".join(sorted(value)) if isinstance(value, frozenset | tuple) else value

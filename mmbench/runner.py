@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import mmbench
-from mmbench import plugins, scoring, store
-from mmbench.api import CohortSource, Report
+from mmbench import plugins, scoring, store, validity
+from mmbench.api import CohortSource, Extractor, Report
 from mmbench.cohort import Cohort, load_cohort, save_cohort, split_cohort
 from mmbench.config import Config
 from mmbench.context import WorkContext
@@ -105,6 +106,7 @@ def create(config: Config, folder: Path, display: Display) -> Run:
             },
             "measurer": plan.measurer and plan.measurer.name,
             "extractor": _extractor_info(plan, saved),
+            "validity": _failed_validity(plan),
             "quantities": _quantities(plan),
             "outputs": _outputs(plan),
             "versions": versions(),
@@ -178,6 +180,9 @@ def gather(run: Run) -> pd.DataFrame:
     anchors = run.cell_folder(REAL) / "scores" / "scores.parquet"
     if anchors.exists():
         scores = scoring.with_anchors(scores, pd.read_parquet(anchors))
+    looks = {m.name for m in plan.metrics if "volume" in plugins.load("metrics", m.name).needs}
+    weights = (run.extractor or {}).get("digest", "")
+    scores["extractor_sha256"] = np.where(scores["metric"].isin(looks), weights, "")
     temporary = run.folder / ".scores.parquet.tmp"
     scores.to_parquet(temporary)
     temporary.replace(run.folder / "scores.parquet")
@@ -228,11 +233,19 @@ def estimate(cell: Cell, folder: Path) -> tuple[float, float] | None:
     return statistics.median(seconds), statistics.median(memory)
 
 
-def _extractor_info(plan: Plan, cohort: Cohort) -> dict[str, str] | None:
-    if plan.extractor is None or cohort.volumes is None:
+def _extractor_info(plan: Plan, cohort: Cohort) -> dict[str, Any] | None:
+    if plan.extractor is None:
         return None
-    digest = plugins.build("measurers", plan.extractor, {}).digest(cohort.volumes.geometry)
-    return {"name": plan.extractor, "digest": digest}
+    extractor: Extractor = plan.extractor.build("measurers")
+    known = {} if extractor.learns else {"digest": extractor.digest(cohort.images.geometry)}
+    return {**dataclasses.asdict(plan.extractor), "version": extractor.version, **known}
+
+
+def _failed_validity(plan: Plan) -> dict[str, list[str]]:
+    names = {
+        output.name for metric in plan.metrics for output in plugins.load("metrics", metric.name).outputs
+    }
+    return {name: failed for name, failed in validity.failures().items() if name in names}
 
 
 def _quantities(plan: Plan) -> list[dict[str, Any]]:

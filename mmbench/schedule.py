@@ -21,7 +21,7 @@ from mmbench.cell import ANCHORS
 from mmbench.config import Config
 from mmbench.display import Display
 from mmbench.files import plain, read_json, write_json
-from mmbench.plan import Plan, fit_key, measure_key, metrics_key
+from mmbench.plan import Plan, composition_key, extractor_key, fit_key, metrics_key
 from mmbench.store import REAL, Run
 from mmbench.worker import PROGRESS_FD
 
@@ -77,7 +77,12 @@ class Schedule:
             roles=read_json(self.run.folder / "roles.json"),
         )
         metrics = metrics_key(plan.metrics)
-        measured = measure_key(data, plan.measurer, plan.extractor)
+        composed = composition_key(data, plan.measurer)
+        extractor = ""
+        if plan.extractor is not None:
+            geometry = self.run.cohort.images.geometry
+            extractor = extractor_key(plan.extractor, geometry, composed, self.limits.device, self.threads)
+        measured = store.key(composition=composed, extractor=extractor)
         shared = store.key(measured=measured, metrics=metrics, seeds=plan.sample_seeds)
         keys: dict[str, str] = {}
         self.waiting = [

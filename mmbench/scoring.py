@@ -1,54 +1,20 @@
-"""Measures records and computes their scores. Whatever fails becomes a record with its reason."""
+"""Computes scores. Whatever fails becomes a record with its reason."""
 
 from __future__ import annotations
 
 import math
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mmbench import anchors, plugins, store
-from mmbench.api import Context, Evidence, Extractor, Measurer, Metric, Score, Trial
-from mmbench.cohort import Cohort
-from mmbench.errors import NotMeasurable
+from mmbench import anchors, store
+from mmbench.api import Cohort, Context, Evidence, Extractor, Metric, Score, Trial
+from mmbench.measuring import measure
 from mmbench.plan import Plan, Planned
-
-
-def measure(cohort: Cohort, measurer: Planned | None, extractor: str | None, context: Context) -> Evidence:
-    """Read quantities and features off a cohort's volumes.
-
-    A volume that cannot be measured gives a row of NaN and its reason; a volume with NaN features stays in, so
-    that metrics see it.
-    """
-    if cohort.volumes is None:
-        return Evidence(cohort)
-    composition = features = unmeasurable = None
-    if measurer is not None:
-        tool: Measurer = measurer.build("measurers")
-        names = [quantity.name for quantity in tool.quantities]
-        rows, reasons = [], []
-        for index in context.steps(len(cohort), "measuring volumes"):
-            try:
-                measured, reason = tool.measure(cohort.volumes[index], cohort.volumes.geometry), ""
-            except NotMeasurable as error:
-                measured, reason = dict.fromkeys(names, math.nan), str(error)
-            rows.append([measured[name] for name in names])
-            reasons.append(reason)
-        index_of = pd.Index(cohort.ids, name="id")
-        composition = pd.DataFrame(rows, columns=names, index=index_of, dtype=float)
-        unmeasurable = pd.Series(reasons, index=index_of, dtype=object)
-    if extractor is not None:
-        features = _extractor(extractor).extract(cohort.volumes)
-    return Evidence(cohort, composition, features, unmeasurable)
-
-
-def _extractor(name: str) -> Extractor:
-    extractor: Extractor = plugins.build("measurers", name, {})
-    return extractor
 
 
 def score(
@@ -162,6 +128,7 @@ def as_scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
         "ci_method",
         "status",
         "reason",
+        "extractor_sha256",
     }
     for name in frame:
         if name in text:
@@ -174,9 +141,22 @@ def as_scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def anchor_rows(
-    plan: Plan, roles: Mapping[str, Evidence], seed: int, context: Context, cohort_name: str
+    plan: Plan,
+    roles: Mapping[str, Evidence],
+    extractor: Extractor | None,
+    seed: int,
+    context: Context,
+    cohort_name: str,
 ) -> pd.DataFrame:
     """Score real against real (the ceiling) and against destroyed references (the null).
+
+    Args:
+        plan: What is scored.
+        roles: The real subjects of every role, measured.
+        extractor: Extracts features of destroyed volumes as it did of the real ones.
+        seed: Seed of every random draw.
+        context: Progress and stop flag.
+        cohort_name: Name in the rows.
 
     Returns:
         Score rows with ``generator`` set to ``ceiling`` or ``null``; for the null ``value`` is the mean over
@@ -193,31 +173,32 @@ def anchor_rows(
     draws: list[dict[str, Any]] = []
     kinds = list(applicable)
     for index in context.steps(len(kinds), "nulls"):
-        draws += _null_draws(plan, kinds[index], applicable[kinds[index]], roles, seed, context, cohort_name)
+        how = kinds[index]
+        metrics = applicable[how]
+        # Measuring may take long, and few metrics of voxels ask for quantities.
+        wanted = any(metric.build("metrics").needs_composition for metric in metrics)
+        measurer = plan.measurer if wanted or (extractor and extractor.uses_composition) else None
+
+        def read(cohort: Cohort, measurer: Planned | None = measurer) -> Evidence:
+            return measure(cohort, measurer, extractor, context)
+
+        draws += _null_draws(how, metrics, roles, seed, read, cohort_name)
     return as_scores(rows + _over_draws(draws))
 
 
 def _null_draws(
-    plan: Plan,
     how: str,
     metrics: list[Planned],
     roles: Mapping[str, Evidence],
     seed: int,
-    context: Context,
+    read: Callable[[Cohort], Evidence],
     cohort_name: str,
 ) -> list[dict[str, Any]]:
     """Score metrics that share a kind of destroyed reference; each draw is made once for all of them."""
     built: list[Metric] = [planned.build("metrics") for planned in metrics]
-    measurer = plan.measurer if any(metric.needs_composition for metric in built) else None
     rows = []
     for draw in range(max(metric.null_draws for metric in built)):
-        bad = anchors.destroyed(
-            how,
-            roles["train"],
-            roles["floor"],
-            seed + draw,
-            lambda cohort: measure(cohort, measurer, plan.extractor, context),
-        )
+        bad = anchors.destroyed(how, roles["train"], roles["floor"], seed + draw, read)
         broken = Trial(roles["reference"], bad, roles["train"], seed + draw)
         for planned, metric in zip(metrics, built, strict=True):
             if draw < metric.null_draws:

@@ -6,6 +6,7 @@
     events.jsonl        each cell's changes of state, append-only
     cohort/             the real cohort as every cell reads it
     cells/real/         ceiling and nulls: what the real subjects score against each other
+    cells/real/extractor/   what the feature extractor learned, and the sha256 of its weights
     cells/<cell>/       status.json, log.txt, curves.jsonl, model/, draws/<seed>/{sample,measured,scores}/
     scores.parquet      all scores, tidy: one row a cell, draw, score and item
     report/
@@ -35,12 +36,14 @@ FORMAT = 1
 REAL = "real"
 """Name of the cell that holds the real subjects' measurements and the anchors."""
 STEP = "step.json"
+EXTRACTOR = "extractor"
+"""Folder in the cell of the real subjects that holds what the extractor learned."""
 
 SCORE_COLUMNS = [
     "cohort", "generator", "fit_seed", "sample_seed", "metric", "score", "item", "kind", "direction",
     "value", "ci_low", "ci_high", "ci_method", "n_real", "n_synthetic",
     "ceiling", "ceiling_low", "ceiling_high", "null", "null_low", "null_high", "scaled",
-    "status", "reason", "seconds", "peak_rss_mb", "metric_version",
+    "status", "reason", "seconds", "peak_rss_mb", "metric_version", "extractor_sha256",
 ]  # fmt: skip
 
 
@@ -135,6 +138,18 @@ class Run:
     def scores(self) -> pd.DataFrame:
         """All scores with the columns :data:`SCORE_COLUMNS`; ``item`` is empty for headlines."""
         return pd.read_parquet(self.folder / "scores.parquet")
+
+    @property
+    def extractor(self) -> dict[str, Any] | None:
+        """What made the features: ``name``, ``params``, ``version``, and ``digest``, the sha256 of its weights.
+
+        The digest of an extractor that learns is empty until it is fitted. ``None`` without an extractor.
+        """
+        planned = self.info.get("extractor")
+        if not planned:
+            return None
+        used = _step_record(self.cell_folder(REAL) / EXTRACTOR) or {}
+        return {**planned, "digest": used.get("digest", planned.get("digest", ""))}
 
     @property
     def cells(self) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from mmbench.api import Run
 
-from ._tables import copying_generators, enumerated, outputs, plural, quantities, shows_real, status_text
+from ._format import enumerated, plural, status_text
+from ._records import copying_generators, quantities, shows_real
+from ._scores import outputs
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -89,7 +91,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ]
     if info.get("measurer"):
         rows.append(("Measurer", str(info["measurer"])))
-    extractor = info.get("extractor") or {}
+    extractor = run.extractor
     if extractor:
         rows.append(
             (
@@ -178,7 +180,7 @@ def methods(run: Run) -> list[str]:
     sizes = role_sizes(run)
     described = outputs(run)
     measured = [f"{q['name']} ({q['unit']})" if q["unit"] else q["name"] for q in quantities(run)]
-    extractor = (run.info.get("extractor") or {}).get("name")
+    extractor = (run.extractor or {}).get("name")
     instruments = []
     if measured:
         by = f" by {run.info['measurer']}" if run.info.get("measurer") else ""

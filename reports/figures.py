@@ -14,7 +14,7 @@ import pandas as pd
 
 from mmbench.api import Geometry
 
-from ._tables import Line
+from ._associations import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

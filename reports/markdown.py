@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mmbench.api import Card, Report, Run
 
-from . import _tables
-from ._tables import Board, Entry, estimate, scaled_text
+from . import _findings, _format, _records, _scores
+from ._format import estimate, scaled_text
+from ._scores import Board, Entry
 from ._text import facts, overview_text, privacy_text, status_rows, write_whole
 
 
@@ -21,11 +22,13 @@ class MarkdownReport(Report):
 
     def write(self, runs: Sequence[Run], folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        labels = _tables.run_labels(runs)
+        labels = _scores.run_labels(runs)
         parts = [f"# Benchmark report: {escape(', '.join(labels))}"]
-        for members, names in _tables.same_cohort(runs):
+        for members, names in _scores.same_cohort(runs):
             parts.append(f"## Combined leaderboard: {escape(members[0].cohort.name)}")
-            parts += [_board(board) for board in _tables.boards(members, names)]
+            parts += [
+                _board(board, _scores.failed_validity(members)) for board in _scores.boards(members, names)
+            ]
         for run, label in zip(runs, labels, strict=True):
             parts += _run(run, label)
         path = folder / "summary.md"
@@ -41,12 +44,15 @@ def escape(text: Any) -> str:
 
 
 def _run(run: Run, label: str) -> list[str]:
-    found = _tables.boards([run])
-    parts = [f"## {escape(label)}", escape(overview_text(run))]
-    told = _tables.findings(found, set(_tables.copying_generators(run)))
+    found = _scores.boards([run])
+    parts = [f"## {escape(label)}"]
+    lost = _records.unmeasurable(_records.groups(run))
+    told = _findings.findings(run, found, set(_records.copying_generators(run)), lost)
     if told:
-        parts.append("\n".join(f"- **{escape(kind.capitalize())}.** {escape(text)}" for kind, text in told))
-    parts += [_board(board) for board in found]
+        parts.append("### In short")
+        parts.append("\n".join(f"- **{escape(one.title)}.** {escape(one.text)}" for one in told))
+    parts.append(escape(overview_text(run)))
+    parts += [_board(board, _scores.failed_validity([run])) for board in found]
     rows = status_rows(run)
     bad = [row for row in rows if row["status"] != "ok"]
     parts.append("### Cells that did not end well")
@@ -59,7 +65,7 @@ def _run(run: Run, label: str) -> list[str]:
                     [
                         row["generator"],
                         row["fit_seed"],
-                        _tables.status_text(row["status"]),
+                        _format.status_text(row["status"]),
                         row["phase"],
                         row["reason"],
                     ]
@@ -68,7 +74,7 @@ def _run(run: Run, label: str) -> list[str]:
             )
         )
     else:
-        parts.append(f"None: all {_tables.plural(len(rows), 'cell')} ended well.")
+        parts.append(f"None: all {_format.plural(len(rows), 'cell')} ended well.")
     parts.append("### Time and memory")
     parts.append(
         table(
@@ -77,8 +83,8 @@ def _run(run: Run, label: str) -> list[str]:
                 [
                     r["generator"],
                     r["fit_seed"],
-                    _tables.duration(r["total"]),
-                    _tables.mebibytes(r["peak_rss_mb"]),
+                    _format.duration(r["total"]),
+                    _format.mebibytes(r["peak_rss_mb"]),
                 ]
                 for r in rows
             ),
@@ -101,14 +107,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(texts)
 
 
-def _board(board: Board) -> str:
+def _board(board: Board, validity: Mapping[str, Sequence[str]]) -> str:
     parts = [f"### {escape(board.title)}"]
-    head = ["Generator", "Value [95 % interval]", "Ceiling", "Null", "Scaled", "Cells", "Status"]
+    head = ["Generator", "Value [95 % interval]", "Ceiling", "Null", "Scaled", "p", "Cells", "Status"]
     for output in board.outputs:
         unit = f" [{output['unit']}]" if output["unit"] else ""
         parts.append(
             f"**{escape(output['title'] + unit)}**, {escape(output['direction'])} is better. "
             f"{escape(output['meaning'])}".rstrip()
+            + (f" Blind to: {escape(output['blind'])}" if output["blind"] else "")
+            + "".join(
+                f" Fails validity test {escape(failure)}." for failure in validity.get(output["name"], ())
+            )
         )
         parts.append(table(head, ([g, *_entry(board.entries[g, output["name"]])] for g in board.generators)))
     return "\n\n".join(parts)
@@ -117,7 +127,7 @@ def _board(board: Board) -> str:
 def _entry(entry: Entry) -> list[str]:
     anchors = entry.anchors
     problems = [
-        f"{_tables.status_text(status)}: {reason}" if reason else _tables.status_text(status)
+        f"{_format.status_text(status)}: {reason}" if reason else _format.status_text(status)
         for status, reason in entry.problems
     ]
     return [
@@ -125,6 +135,7 @@ def _entry(entry: Entry) -> list[str]:
         " ".join(estimate(anchors.ceiling, anchors.ceiling_low, anchors.ceiling_high)).strip(),
         " ".join(estimate(anchors.null, anchors.null_low, anchors.null_high)).strip(),
         scaled_text(entry.scaled),
+        _format.p_values(entry.p) if entry.p else _format.NOTHING,
         f"{entry.used}/{entry.planned}",
         "; ".join(problems) or "ok",
     ]

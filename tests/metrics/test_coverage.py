@@ -1,57 +1,22 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.spatial.distance import cdist
 
-from mmbench.api import Evidence, Trial
-from mmbench.metrics.coverage import ImageCoverage, TableCoverage, clipped_density, coverage
-
-
-def pair(seed, n=80, m=60, shift=0.0):
-    rng = np.random.default_rng(seed)
-    x, y = rng.normal(size=(n, 3)), rng.normal(size=(m, 3)) + shift
-    return cdist(x, x), cdist(x, y)
+from mmbench.api import Cohort, Column, Evidence, Schema, Trial, stats
+from mmbench.metrics.coverage import ImageCoverage, TableCoverage, cut_at_one
 
 
-def test_coverage_and_density_match_brute_force():
-    within, across = pair(0, shift=0.7)
-    k = 5
-    radii = [sorted(row)[k] for row in within]
-    covered = np.mean([any(d <= r for d in row) for row, r in zip(across, radii, strict=True)])
-    assert coverage(within, across, k) == pytest.approx(covered, abs=1e-12)
+def table_trial(reference, synthetic, train, seed=0):
+    """Return a trial of arrays as tables of numbers."""
+    schema = Schema(tuple(Column(f"x{j}", "continuous") for j in range(train.shape[1])))
 
-    clipped = [min(r, np.median(radii)) for r in radii]
-    synthetic = [min(1, sum(across[i, j] <= clipped[i] for i in range(80)) / k) for j in range(60)]
-    real = [min(1, sum(within[i, j] <= clipped[i] for i in range(80) if i != j) / k) for j in range(80)]
-    assert clipped_density(within, across, k) == pytest.approx(min(1, np.mean(synthetic) / np.mean(real)))
+    def side(values):
+        ids = np.array([str(i) for i in range(len(values))])
+        return Evidence(Cohort("c", schema, ids, pd.DataFrame(values, columns=schema.names)))
 
-
-def test_coverage_of_equal_laws_has_the_published_expectation():
-    n = m = 60
-    k = 5
-    expected = 1 - np.prod([(n - j) / (n + m - j) for j in range(1, k + 1)])
-    values = [coverage(*pair(seed, n, m), k) for seed in range(60)]
-    assert np.mean(values) == pytest.approx(expected, abs=0.01)
-
-
-def test_density_of_equal_laws_is_calibrated_to_one():
-    # Each value is cut at 1, so that the mean lies a little below.
-    values = [clipped_density(*pair(seed, 300, 300), 5) for seed in range(20)]
-    assert 0.95 < np.mean(values) <= 1
-
-
-def test_same_records_and_far_ones_are_the_ends():
-    within, _ = pair(0)
-    assert clipped_density(within, within, 5) == coverage(within, within, 5) == 1
-    far = pair(0, shift=100)
-    assert clipped_density(*far, 5) == coverage(*far, 5) == 0
-
-
-def test_all_records_alike_are_covered_because_the_surface_counts():
-    zeros = np.zeros((20, 20))
-    assert coverage(zeros, zeros, 5) == 1
-    assert clipped_density(zeros, zeros, 5) == 1
+    return Trial(side(reference), side(synthetic), side(train), seed)
 
 
 def test_unlikely_rows_score_worse_and_dropped_people_are_not_covered(people, headline):
@@ -92,6 +57,59 @@ def test_sizes_and_orders_do_not_matter(people, headline, metric):
     for name, score in headline(metric, shuffled).items():
         assert score.value == pytest.approx(first[name].value, abs=1e-9)
         assert score.low <= score.value <= score.high
+
+
+def test_rows_in_a_gap_between_real_clusters_are_seen_and_one_cluster_is_as_dense_as_all(headline):
+    rng = np.random.default_rng(0)
+
+    def clusters(n, centres=(-5, 0, 5)):
+        return rng.choice(centres, n)[:, None] + 0.3 * rng.standard_normal((n, 3))
+
+    reference, train = clusters(200), clusters(400)
+    real = headline(TableCoverage(), table_trial(reference, clusters(200), train))
+    gap = headline(TableCoverage(), table_trial(reference, clusters(200, (-2.5, 2.5)), train))
+    edge = headline(TableCoverage(), table_trial(reference, clusters(200, (-5,)), train))
+    assert real["table-density"].value > 0.85
+    assert edge["table-density"].value > 0.85
+    assert edge["table-coverage"].value < 0.5
+    assert max(score.value for score in gap.values()) < 0.05
+
+
+@pytest.mark.parametrize("metric", [TableCoverage(repeats=10), ImageCoverage(repeats=10)])
+def test_unequal_sizes_do_not_change_scores_of_equal_laws(people, headline, metric):
+    def means(m):
+        draws = [headline(metric, people.trial(people.draw(m, 50 + s), n=60, seed=3 * s)) for s in range(5)]
+        return {name: np.mean([draw[name].value for draw in draws]) for name in draws[0]}
+
+    equal, more, fewer = means(60), means(300), means(30)
+    for name, value in equal.items():
+        assert more[name] == pytest.approx(value, abs=0.08)
+        assert fewer[name] == pytest.approx(value, abs=0.08)
+
+
+def test_intervals_hold_the_expectation_and_lie_within_the_range(headline):
+    rng = np.random.default_rng(0)
+    train = rng.standard_normal((200, 2))
+    draws = [
+        headline(
+            TableCoverage(repeats=20),
+            table_trial(rng.standard_normal((60, 2)), rng.standard_normal((60, 2)), train, seed),
+        )
+        for seed in range(40)
+    ]
+    for output in TableCoverage.outputs:
+        scores = [draw[output.name] for draw in draws]
+        expected = np.mean([score.value for score in scores])
+        assert np.mean([score.low <= expected <= score.high for score in scores]) >= 0.85
+        assert all(0 <= score.low <= score.value <= score.high <= 1 for score in scores)
+
+
+def test_the_expectation_of_a_cut_value_is_held_as_often_as_that_of_the_value_itself():
+    draws = np.random.default_rng(0).normal(1.02, 0.1, 4000)
+    expected = np.minimum(draws, 1).mean()
+    found = [cut_at_one(stats.Estimate(x, x - 0.196, x + 0.196)) for x in draws]
+    assert np.mean([e.low <= expected <= e.high for e in found]) == pytest.approx(0.95, abs=0.012)
+    assert cut_at_one(stats.Estimate(1.2, 1.2, 1.2)) == stats.Estimate(1, 1, 1)
 
 
 def test_degenerate_input_gives_a_reason(people, headline):

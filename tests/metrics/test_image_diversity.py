@@ -60,14 +60,17 @@ def diversity(samples):
 def test_real_against_real_is_about_one():
     pool = bodies(120, 3)
     rng = np.random.default_rng(0)
-    ratios, covered, repetitions = [], 0, 20
+    ratios, values, covered, repetitions = [], [], 0, 20
     for _ in range(repetitions):
         order = rng.permutation(len(pool))
         scores = list(ImageDiversity().scores(trial(pool[order[:40]], pool[order[40:80]])))
         ratios.append(scores[1].value)
+        values.append(scores[0].value)
         covered += scores[1].low <= 1 <= scores[1].high
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
     assert covered >= 0.85 * repetitions
+    folded = [min(r, 1 / r) for r in ratios]
+    assert abs(np.mean(values) - 1) < min(1 - np.mean(folded), 0.03)
 
 
 def test_collapse_to_fewer_modes_is_seen(samples, diversity):
@@ -97,7 +100,7 @@ def test_too_little_and_too_much_spread_are_both_worse_than_the_real_one(samples
 
 def test_the_destroyed_reference_marks_the_bad_end(samples, diversity):
     real, fresh = samples
-    bad = destroyed(ImageDiversity, evidence(real), evidence(fresh), 0, None)
+    bad = destroyed(ImageDiversity.null, evidence(real), evidence(fresh), 0, Evidence)
     found = list(ImageDiversity().scores(Trial(evidence(real), bad, evidence(real), 0)))
     assert found[0].high < diversity(fresh).low
     assert found[1].value < 1
@@ -148,7 +151,16 @@ def test_contract_determinism_seeds_and_unequal_sizes(samples):
 
 
 def test_the_reference_itself_has_the_reference_s_diversity(samples, diversity):
-    assert diversity(samples[0]).value == pytest.approx(1, abs=1e-9)
+    assert diversity(samples[0], "ratio").value == pytest.approx(1, abs=1e-9)
+    assert diversity(samples[0]).low < 1 <= diversity(samples[0]).high
+
+
+def test_duplicates_among_the_volumes_are_counted(samples, diversity):
+    _, fresh = samples
+    assert diversity(fresh, "near-duplicates").value < 0.02
+    # Half of the volumes stand twice: one pair in 39 is a pair of copies.
+    twice = diversity(fresh[np.arange(40) // 2], "near-duplicates", ImageDiversity(pairs=2000)).value
+    assert twice == pytest.approx(20 / (40 * 39 / 2), abs=0.02)
 
 
 @pytest.mark.parametrize("n", [4, 5, 6])

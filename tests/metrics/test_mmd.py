@@ -3,20 +3,23 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist
-from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
+from scipy import stats
+from scipy.spatial.distance import cdist, pdist
+from sklearn.metrics import pairwise
 
 from mmbench.api import Cohort, Column, Evidence, Schema, Trial
-from mmbench.metrics._table_space import TableSpace
-from mmbench.metrics.mmd import (
-    ImageMMD,
-    TableMMD,
+from mmbench.metrics._mmd import (
     averaged,
     cubic_kernel,
+    distance_kernel,
+    equality_p,
     gaussian_kernel,
     median_distance,
+    rbf_kernel,
     squared_mmd,
 )
+from mmbench.metrics._table_space import TableSpace
+from mmbench.metrics.mmd import ImageMMD, TableMMD
 
 IMAGE = ("image-mmd", "kid")
 
@@ -29,11 +32,11 @@ def brute(xx, yy, xy):
 
 
 def reference_rbf(a, b, sigma):
-    return np.mean([rbf_kernel(a, b, gamma=1 / (2 * (f * sigma) ** 2)) for f in (0.5, 1, 2)], axis=0)
+    return np.mean([pairwise.rbf_kernel(a, b, gamma=1 / (2 * (f * sigma) ** 2)) for f in (0.5, 1, 2)], axis=0)
 
 
 def reference_cubic(a, b):
-    return polynomial_kernel(a, b, degree=3, gamma=1 / a.shape[1], coef0=1)
+    return pairwise.polynomial_kernel(a, b, degree=3, gamma=1 / a.shape[1], coef0=1)
 
 
 def trial_of(x, y, train=None):
@@ -56,6 +59,50 @@ def test_estimate_is_that_of_whole_kernel_matrices():
     assert squared_mmd(x, y, gaussian_kernel(3.0)).value == pytest.approx(expected, abs=1e-10)
     expected = brute(*(reference_cubic(a, b) for a, b in ((x, x), (y, y), (x, y))))
     assert squared_mmd(x, y, cubic_kernel).value == pytest.approx(expected, abs=1e-10)
+
+
+def test_torch_fidelity_gives_the_same_kernel_distance():
+    metric_kid = pytest.importorskip("torch_fidelity.metric_kid", reason="torch-fidelity needs torchvision")
+    x, y = normal(0, 50, 50, shift=0.4)
+    xx, yy, xy = (reference_cubic(a, b) for a, b in ((x, x), (y, y), (x, y)))
+    expected = metric_kid.mmd2(xx, xy, yy, mmd_est="unbiased")
+    assert squared_mmd(x, y, cubic_kernel).value == pytest.approx(expected, rel=1e-6)
+
+
+def test_energy_distance_is_the_definition_and_scipys_on_a_line():
+    x, y = normal(3, 40, 30, 4, shift=0.6)
+    mean = 2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean()
+    assert squared_mmd(x, y, distance_kernel).value == pytest.approx(mean, rel=1e-10)
+    # scipy's is the root of the biased one, in which each record's distance of 0 from itself counts.
+    x, y = x[:, :1], y[:, :1]
+    biased = squared_mmd(x, y, distance_kernel).value + pdist(x).mean() / 40 + pdist(y).mean() / 30
+    assert biased == pytest.approx(stats.energy_distance(x[:, 0], y[:, 0]) ** 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.6])
+def test_interval_of_the_energy_distance_covers_it(shift):
+    found = [squared_mmd(*normal(seed, 60, 60, 3, shift), distance_kernel) for seed in range(200)]
+    truth = np.mean([e.value for e in found])
+    assert np.mean([e.low <= truth <= e.high for e in found]) >= 0.9
+
+
+def test_p_values_are_uniform_between_equal_laws_and_small_between_others():
+    kernels = [rbf_kernel(3.0 * factor) for factor in (0.25, 1, 4)]
+    p = [equality_p(*normal(seed, 25, 30), kernels, 99, np.random.default_rng(seed)) for seed in range(200)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    for shift, scale in ((1.0, 1.0), (0.0, 0.5)):
+        x, y = normal(0, 40, 40, shift=shift, scale=scale)
+        assert equality_p(x, y, kernels, 99, np.random.default_rng(0)) <= 0.02
+
+
+def test_p_needs_only_one_kernel_that_sees_the_difference():
+    x, y = normal(1, 60, 60, 2)
+    y = np.round(y)  # a lattice: seen by a narrow kernel alone
+    wide, narrow = [rbf_kernel(10.0)], [rbf_kernel(10.0), rbf_kernel(0.1)]
+    rng = np.random.default_rng(0)
+    assert equality_p(x, y, wide, 99, rng) > 0.05
+    assert equality_p(x, y, narrow, 99, rng) <= 0.02
+    assert equality_p(x, x[:30], [lambda a, b: np.ones((len(a), len(b)))], 99, rng) == 1
 
 
 def test_image_scores_are_those_of_the_mean_kernel_over_blocks(headline):

@@ -1,14 +1,26 @@
 """Plans: cells, pairs, and what does not apply."""
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmbench import plugins
-from mmbench.api import Card, Measurer, Quantity, param
+from mmbench.api import Card, Extractor, Measurer, Quantity, param
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError
-from mmbench.plan import Planned, choose_measurer, make_plan, measure_key
+from mmbench.plan import (
+    Plan,
+    Planned,
+    choose_extractor,
+    choose_measurer,
+    composition_key,
+    extractor_key,
+    features_key,
+    make_plan,
+)
 from mmbench.testing import toy_cohort
 
 
@@ -120,5 +132,85 @@ def test_a_measurer_takes_parameters_and_is_asked_whether_it_works():
 
 @pytest.mark.usefixtures("toy_measurer")
 def test_a_measurer_s_parameters_change_what_is_kept():
-    plain, other = (measure_key("data", Planned("a-toy", {"installed": on}), None) for on in (True, False))
+    plain, other = (composition_key("data", Planned("a-toy", {"installed": on})) for on in (True, False))
     assert plain != other
+
+
+@dataclasses.dataclass
+class Weighted(Extractor):
+    """Reads a weights file."""
+
+    card = Card("weighted")
+    weights: str = param("", "path of the weights")
+    gain: float = param(1.0, "factor", minimum=0)
+
+    def check(self, geometry):
+        if not Path(self.weights).is_file():
+            raise PluginError(f"weighted: there is no {self.weights}")
+
+    def extract(self, volumes, composition=None):
+        return np.zeros((len(volumes), 1, 1))
+
+    def digest(self, geometry):
+        return hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
+
+
+@dataclasses.dataclass
+class Learning(Weighted):
+    """Learns, and reads quantities."""
+
+    learns = True
+    uses_composition = True
+
+
+@pytest.fixture
+def weights(monkeypatch, tmp_path):
+    for name, plugin in (("weighted", Weighted), ("learning", Learning)):
+        monkeypatch.setitem(plugins._from_files["measurers"], name, plugin)
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"1")
+    return path
+
+
+def test_an_extractor_takes_parameters_and_is_asked_whether_it_works(weights):
+    cohort = toy_cohort(4)
+    params = {"weights": str(weights), "gain": 2.0}
+    assert choose_extractor({"weighted": params}, cohort) == Planned("weighted", params)
+    assert choose_extractor("random-cnn", cohort).build("measurers").networks == 5
+    assert choose_extractor(None, cohort) is None
+    with pytest.raises(PluginError, match="there is no"):
+        choose_extractor("weighted", cohort)
+    with pytest.raises(PluginError, match="must lie between 0"):
+        choose_extractor({"weighted": {**params, "gain": -1}}, cohort)
+    with pytest.raises(PluginError, match="gives no feature vectors"):
+        choose_extractor("brain-tissue", cohort)
+    with pytest.raises(ConfigError, match=r"extractor: .* name one"):
+        choose_extractor({"weighted": {}, "random-cnn": {}}, cohort)
+
+
+def test_a_plan_reads_back_what_json_kept(weights):
+    plan = plan_of({"bootstrap": {}}, extractor={"weighted": {"weights": str(weights)}})
+    assert Plan.from_dict(dataclasses.asdict(plan)) == plan
+
+
+def test_other_parameters_or_weights_change_an_extractor_s_key(weights):
+    geometry = toy_cohort(1).images.geometry
+
+    def key(name="weighted", train="train", **params):
+        return extractor_key(Planned(name, {"weights": str(weights), **params}), geometry, train, "cpu", 1)
+
+    plain = key()
+    assert key(train="other") == plain, "what learns nothing does not depend on the training subjects"
+    changed = {plain, key(gain=2.0), key("learning"), key("learning", train="other")}
+    learned = key("learning")
+    weights.write_bytes(b"2")
+    assert key() not in changed
+    assert key("learning") == learned
+    assert len(changed) == 4
+
+
+def test_features_depend_on_the_weights_and_on_quantities_only_where_they_are_used(weights):
+    planned, learning = (Planned(name, {"weights": str(weights)}) for name in ("weighted", "learning"))
+    assert features_key("data", planned, "a", "c") != features_key("data", planned, "b", "c")
+    assert features_key("data", planned, "a", "c") == features_key("data", planned, "a", "d")
+    assert features_key("data", learning, "a", "c") != features_key("data", learning, "a", "d")

@@ -3,15 +3,16 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mmbench import plugins
-from mmbench.api import TABLE, Card, Measurer, Metric, NotMeasurable, Output, Quantity, Score
+from mmbench.api import TABLE, VOLUME, Card, Extractor, Measurer, Metric, Output, Quantity, Score
 from mmbench.context import WorkContext
-from mmbench.evidence import load_measured, save_measured
-from mmbench.plan import Planned
-from mmbench.scoring import as_scores, measure, score_rows, why_not, with_anchors
+from mmbench.measuring import measure
+from mmbench.plan import Plan, Planned
+from mmbench.scoring import anchor_rows, as_scores, score_rows, why_not, with_anchors
 from mmbench.testing import toy_cohort, toy_trial
 
 
@@ -85,28 +86,62 @@ def test_what_does_not_apply_says_what_it_needs():
     assert why_not(Two(), trial) == ""
 
 
-class Picky(Measurer):
-    """Measures bright volumes only."""
+class Counting(Measurer):
+    """Counts the volumes that it measures."""
 
-    card = Card("picky")
+    card = Card("counting")
     channels = ("c0",)
     quantities = (Quantity("mean", "1", "Mean intensity"),)
+    measured = 0
 
     def measure(self, volume, geometry):
-        if volume.mean() < toy_cohort(6).images.stack().mean():
-            raise NotMeasurable("too dark")
+        Counting.measured += 1
         return {"mean": float(volume.mean())}
 
 
-def test_why_a_volume_could_not_be_measured_is_kept(monkeypatch, tmp_path):
-    monkeypatch.setitem(plugins._from_files["measurers"], "picky", Picky)
-    cohort = toy_cohort(6)
-    evidence = measure(cohort, Planned("picky", {}), None, WorkContext(folder=tmp_path))
-    dark = evidence.composition["mean"].isna()
-    assert 0 < dark.sum() < 6
-    assert (evidence.unmeasurable[dark] == "too dark").all()
-    assert (evidence.unmeasurable[~dark] == "").all()
-    save_measured(evidence, tmp_path)
-    again = load_measured(cohort, tmp_path)
-    pd.testing.assert_series_equal(again.unmeasurable, evidence.unmeasurable, check_names=False)
-    assert again.take([5, 0]).unmeasurable.tolist() == [evidence.unmeasurable.iloc[i] for i in (5, 0)]
+@dataclass
+class Mean(Extractor):
+    """Gives the mean of each volume, and of its quantities where it wants them."""
+
+    card = Card("mean")
+
+    def extract(self, volumes, composition=None):
+        means = np.array([volume.mean(dtype=float) for volume in volumes])
+        if self.uses_composition:
+            means += composition["mean"].to_numpy()
+        return means[:, None, None]
+
+    def digest(self, geometry):
+        return "0"
+
+
+@dataclass
+class Noticed(Metric):
+    """Compares mean features."""
+
+    card = Card("noticed", "nobody")
+    kind = "fidelity"
+    needs = VOLUME
+    null = "noise"
+    null_draws = 2
+    outputs = (Output("noticed", "Noticed", "Means.", "Misses.", "lower", 0.0),)
+
+    def scores(self, trial):
+        yield Score("noticed", abs(trial.reference.features.mean() - trial.synthetic.features.mean()))
+
+
+@pytest.mark.parametrize("uses", [False, True])
+def test_destroyed_volumes_are_measured_only_where_somebody_asks_for_quantities(monkeypatch, tmp_path, uses):
+    monkeypatch.setitem(plugins._from_files["measurers"], "counting", Counting)
+    monkeypatch.setitem(plugins._from_files["metrics"], "noticed", Noticed)
+    monkeypatch.setattr(Mean, "uses_composition", uses)
+    context, planned = WorkContext(folder=tmp_path), Planned("counting", {})
+    sides = {
+        role: measure(toy_cohort(6, seed), planned, Mean(), context)
+        for seed, role in enumerate(("train", "reference", "floor"))
+    }
+    Counting.measured = 0
+    plan = Plan((), (Planned("noticed", {}),), (0,), planned, None)
+    rows = anchor_rows(plan, sides, Mean(), 0, context, "toy")
+    assert rows["status"].tolist() == ["ok", "ok"]
+    assert Counting.measured == (12 if uses else 0)

@@ -83,6 +83,11 @@ OUTPUTS = [
         "blind": "inference.",
     },
 ]
+for _output in OUTPUTS:
+    _output["card"] = {"reference": f"Paper on {_output['title']} 2024", "licence": "Apache-2.0"}
+P_VALUES = {("joint", 0): 0.002, ("joint", 1): 0.4, ("copier", 0): 0.03}
+"""Of coherence, by generator and fit seed."""
+VALIDITY = {"frechet": [{"test": "V4", "detail": "lowest at spread 0.7"}], "coverage": []}
 ANCHORS = {
     "column_shape": (0.92, 0.4),
     "frechet": (1.2, 30.0),
@@ -172,6 +177,7 @@ def build_run(folder: Path, *, shareable: bool = True, include_real: bool = Fals
             "extractor": {"name": "random-cnn", "digest": "e" * 64},
             "quantities": QUANTITIES,
             "outputs": OUTPUTS,
+            "validity": VALIDITY,
         },
     )
     pd.DataFrame(_scores(cells), columns=SCORE_COLUMNS).to_parquet(folder / "scores.parquet")
@@ -289,6 +295,9 @@ def _scores(cells: list[dict]) -> list[dict]:
                         "scaled": good,
                     }
                 )
+                p = P_VALUES.get((cell["generator"], cell["fit_seed"]))
+                if output["kind"] == "coherence" and p is not None:
+                    rows.append(row | {"item": "p", "value": p})
     return rows
 
 

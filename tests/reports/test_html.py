@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from mmbench.api import Geometry, Run, Schema
-from mmbench.reports import _tables, figures
+from mmbench.reports import _associations, _format, _scores, figures
 from mmbench.reports.html import HtmlReport
 
 from .conftest import ANCHORS, HOSTILE, HOSTILE_COLUMN, OUTPUTS, SCHEMA, build_run
@@ -110,7 +110,7 @@ def test_ceiling_and_null_stand_beside_every_value(page: Page):
     assert "Null (destroyed)" in board
     for ceiling, null in ANCHORS.values():
         # joint, volume-only or table-only, the hostile one and the copier at least.
-        assert board.count(f"ceiling {_tables.number(ceiling)} · null {_tables.number(null)}") >= 3
+        assert board.count(f"ceiling {_format.number(ceiling)} · null {_format.number(null)}") >= 3
 
 
 def test_means_are_over_common_fits_and_show_their_denominator(page: Page):
@@ -120,11 +120,44 @@ def test_means_are_over_common_fits_and_show_their_denominator(page: Page):
 
 
 def test_summary_tells_which_generators_are_coherent(page: Page):
+    assert "joint and copier: better than broken pairs on every score (1)" in page.text
+    assert f"{HOSTILE}: no better than broken pairs on any of 1 score" in page.text
     assert (
-        f"better than the null in every fit and draw for joint and copier; in none for {HOSTILE}" in page.text
+        "worse than what unseen real subjects score, in every fit and draw, for copier (Copied records)"
+        in (page.text)
     )
-    assert "worse than what fresh real subjects score for copier (1 of 1)" in page.text
     assert "joint (mean scaled score 0.80 over 2 of 2 scores)" in page.text
+
+
+def test_findings_stand_at_the_top_and_copies_first(page: Page):
+    short = page.text.split("In short")[1]
+    assert short.lstrip().startswith(
+        "Copies. copier looks as good as real subjects on fidelity (2 of 2 scores"
+    )
+    assert "exposed by Copied records (100; copies score 100, unseen real subjects 0)" in short
+    assert "its records are copies of training records." in short
+    assert "broken: 1 fit failed (ValueError: loss is NaN | at <step> 3)." in short
+    assert "Volumes on which nothing could be measured: joint 4 of 20" in short
+    assert page.text.index("In short") < page.text.index("learned from 12 training subjects")
+
+
+def test_p_values_stand_beside_their_score_and_not_among_the_worst_items(page: Page):
+    assert "p = 0.002" in page.text
+    assert "p = 0.03" in page.text
+    assert _format.p_values([0.002, 0.4]) == "p from 0.002 to 0.40"
+    assert _format.p_values([1e-9]) == "p = 0.0001 or less"
+    # The only details of this run are p-values.
+    assert "Worst columns" not in page.text
+
+
+def test_failed_validity_tests_stand_with_what_a_score_means(page: Page):
+    assert "Fails validity test V4: lowest at spread 0.7" in page.text
+    assert page.text.count("Passes every validity test that it was put to") == 1
+
+
+def test_every_score_names_its_source(page: Page):
+    for output in OUTPUTS:
+        assert f"Source: {output['card']['reference']}." in page.text
 
 
 def test_volumes_that_could_not_be_measured_are_counted_with_the_reason(page: Page):
@@ -238,7 +271,7 @@ def test_no_scaled_score_where_ceiling_and_null_overlap(shareable_run: Run, tmp_
     inverted = scores["score"] == "frechet"
     scores.loc[inverted, ["ceiling", "ceiling_low", "ceiling_high"]] = 60.0, 55.0, 65.0
     scores.to_parquet(folder / "scores.parquet")
-    boards = {board.kind: board for board in _tables.boards([Run.open(folder)])}
+    boards = {board.kind: board for board in _scores.boards([Run.open(folder)])}
     assert boards["diversity"].mean_scaled("joint")[1] == 0
     mean, count = boards["fidelity"].mean_scaled("joint")
     assert (mean, count) == (pytest.approx(0.8), 1)
@@ -290,7 +323,7 @@ def test_associations_are_signed_for_ordered_columns_and_vanish_for_independent_
         )
     )
     names = ["age", "bmi", "sex", HOSTILE_COLUMN]
-    matrix = _tables.associations(frame, [*names, " absent"], {"age", "bmi", " absent"}, SCHEMA)
+    matrix = _associations.associations(frame, [*names, " absent"], {"age", "bmi", " absent"}, SCHEMA)
     assert matrix[0, 1] == pytest.approx(-1, abs=0.01)
     assert matrix[1, 2] == pytest.approx(0, abs=0.05)
     assert matrix[2, 3] == pytest.approx(1, abs=0.01)
@@ -305,7 +338,7 @@ def test_correlation_ratio_matches_its_definition():
     )
     frame = schema.coerce(pd.DataFrame({"g": ["a", "a", "b", "b"], "v": [1.0, 2.0, 3.0, 4.0]}))
     # Between 4, within 1, n 4, k 2: eta² = 0.8, corrected 1 - 0.2 * 3 / 2 = 0.7.
-    assert _tables.associations(frame, ["g", "v"], {"v"}, schema)[0, 1] == pytest.approx(0.7**0.5)
+    assert _associations.associations(frame, ["g", "v"], {"v"}, schema)[0, 1] == pytest.approx(0.7**0.5)
 
 
 @pytest.mark.parametrize(
@@ -321,9 +354,9 @@ def test_correlation_ratio_matches_its_definition():
     ],
 )
 def test_numbers_have_three_significant_digits(value: float | None, text: str):
-    assert _tables.number(value) == text
+    assert _format.number(value) == text
 
 
 def test_ends_of_an_interval_have_the_decimals_of_its_value():
-    assert _tables.estimate(0.0123, -0.4, 0.5) == ("0.012", "[−0.400, 0.500]")
-    assert _tables.estimate(12.0, float("nan"), 1.0) == ("12.0", "")
+    assert _format.estimate(0.0123, -0.4, 0.5) == ("0.012", "[−0.400, 0.500]")
+    assert _format.estimate(12.0, float("nan"), 1.0) == ("12.0", "")

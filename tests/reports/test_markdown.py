@@ -40,9 +40,18 @@ def test_values_stand_with_interval_anchors_and_scaled_score(summary: str):
         r"0.600 \[0.570, 0.630\]",
         r"0.0000 \[−0.0300, 0.0300\]",
         "0.80",
+        "p = 0.002",
         "1/2",
         "ok",
     ]
+
+
+def test_findings_blind_spots_and_failed_validity_are_told(summary: str):
+    assert summary.index("### In short") < summary.index("learned from 12 training subjects")
+    assert "- **Copies.** copier looks as good as real subjects on fidelity" in summary
+    for output in OUTPUTS:
+        assert f"Blind to: {output['blind']}" in summary
+    assert "Fails validity test V4: lowest at spread 0.7" in summary
 
 
 def test_every_status_keeps_its_reason(summary: str):
