@@ -43,9 +43,10 @@ class _Detection(Metric):
         if not points.train.shape[1]:
             return undefined(self.outputs, "nothing varies among the training records")
         n = min(len(trial.reference), len(trial.synthetic), self.max_records)
+        # Equal ranks drawn from both would make the two samples more alike than independent ones.
         first, second = (
-            side[capped(len(side), n, trial.seed)]
-            for side in (canonical(side, points.train) for side in (points.reference, points.synthetic))
+            canonical(side, points.train)[capped(len(side), n, seed)]
+            for side, seed in ((points.reference, trial.seed), (points.synthetic, trial.seed + 1))
         )
         scale = canonical(points.train, points.train)
         verdict = two_sample_test(first, second, scale, self.permutations, trial.seed)

@@ -16,6 +16,8 @@ from mmbench.validity.model import Curve, Evidences, Profile, Series, Setting, V
 from mmbench.validity.trials import Domain, measured, people, trial_of
 
 EVERYWHERE: tuple[Domain, ...] = ("table", "features", "people")
+D = 8
+"""Dimension of the laws where it is not what matters: that of a clinical table."""
 NULLS = ("pairs", "columns", "uniform", "noise", "copies")
 
 
@@ -42,7 +44,7 @@ def far(profile: Profile, domain: Domain) -> list[Series]:
 
         return draw
 
-    dims = sorted({*profile.dims, 8})
+    dims = sorted({*profile.dims, *profile.wide, D})
     return [series_of(f"far/{domain}/d={d}", ("near", "far"), 1, domain, draw_of(d)) for d in dims]
 
 
@@ -72,7 +74,7 @@ def nulls(profile: Profile, domain: Domain) -> list[Series]:
 
     possible = {"table": ("columns", "uniform", "copies"), "features": ("noise", "copies"), "people": NULLS}
     return [
-        Series(f"V0/{domain}/{how}", ("real", "null"), min(profile.seeds, 3), make_of(how))
+        Series(f"V0/{domain}/{how}", ("real", "null"), min(profile.seeds, 3), make_of(how), null=how)
         for how in possible[domain]
     ]
 
@@ -89,14 +91,13 @@ def located(profile: Profile, domain: Domain) -> list[Series]:
 
 
 def sees_no_place(found: Evidences) -> bool:
-    """Whether an output speaks of dependence alone: a move of all columns leaves it be, its null does not.
+    """Whether an output speaks of dependence or of gaps alone: a move of all columns leaves it be, its null does not.
 
     An output that sees neither is not excused from seeing the former.
     """
-    curves = found.under("place/")
-    nulls = found.under("V0/")
-    unmoved = any(criteria.same(curve.mean(0.0), curve.mean(10.0)) for curve in curves.values())
-    return unmoved and any(sees_null(found.trait, curve) for curve in nulls.values())
+    places = [curve for name, curve in found.curves.items() if name.startswith("place/")]
+    unmoved = any(curve.absent or criteria.same(curve.mean(0.0), curve.mean(10.0)) for curve in places)
+    return unmoved and any(sees_null(found.trait, curve) for curve in found.under("V0/").values())
 
 
 def sees_null(trait: Trait, curve: Curve) -> bool:
@@ -121,7 +122,10 @@ def alarms(trait: Trait, readings: Sequence[Reading]) -> list[bool]:
 
 
 def by_dimension(
-    test: str, settings: tuple[float, ...], draw: Callable[[int, float, np.random.Generator, int], Sides]
+    test: str,
+    settings: tuple[float, ...],
+    draw: Callable[[int, float, np.random.Generator, int], Sides],
+    wide: bool = False,
 ) -> Callable[[Profile, Domain], list[Series]]:
     """Return what makes the series of a test, one for each dimension, and those that its judge needs.
 
@@ -129,6 +133,7 @@ def by_dimension(
         test: The test.
         settings: Settings of each series.
         draw: Draws the sides at a dimension, a setting, and a size.
+        wide: Whether at the profile's wide dimensions, not at the usual one.
     """
 
     def series(profile: Profile, domain: Domain) -> list[Series]:
@@ -140,7 +145,7 @@ def by_dimension(
             *located(profile, domain),
             *(
                 series_of(f"{test}/{domain}/d={d}", settings, profile.seeds, domain, draw_of(d))
-                for d in profile.dims
+                for d in (profile.wide if wide else (D,))
             ),
         ]
 
@@ -155,7 +160,7 @@ def on_curves(
     def judge_all(found: Evidences) -> Verdict:
         curves = found.under(f"{test}/")
         if curves and sees_no_place(found):
-            return Verdict(None, "speaks of dependence between columns only")
+            return Verdict(None, "does not speak of values, but of what columns have to do with each other")
         if problem := broken(curves):
             return Verdict(False, problem)
         parts = []

@@ -22,24 +22,26 @@ class Profile:
         name: ``full`` or ``quick``.
         seeds: Repetitions of a trial; curves are means over them.
         n: Records of the reference and of the synthetic sample; training samples have twice as many.
-        dims: Dimensions of the laws.
+        dims: Dimensions at which equal laws are compared.
+        wide: Dimensions at which the scale is varied: some distances fail only where there are many.
         sizes: Sample sizes at which equal laws are compared.
         coverage: Repetitions of the small test of intervals; none where 0.
-        disjoint: Largest number of dimensions beside the disjoint one.
+        disjoint: Numbers of dimensions beside the disjoint one.
     """
 
     name: str
     seeds: int
     n: int
     dims: tuple[int, ...]
+    wide: tuple[int, ...]
     sizes: tuple[int, ...]
     coverage: int
     disjoint: tuple[int, ...]
 
 
-FULL = Profile("full", 5, 300, (1, 8, 64), (100, 300, 1000), 40, (1, 10, 100, 1000))
-QUICK = Profile("quick", 2, 150, (8,), (100, 300), 0, (1, 100))
-SMOKE = Profile("smoke", 1, 80, (8,), (80,), 0, (1,))
+FULL = Profile("full", 5, 200, (1, 8, 64, 256), (8, 64), (100, 300, 1000), 40, (1, 10, 100, 1000))
+QUICK = Profile("quick", 2, 150, (8,), (8,), (100, 300), 0, (1, 100))
+SMOKE = Profile("smoke", 1, 80, (8,), (8,), (80,), 0, (1,))
 PROFILES = {profile.name: profile for profile in (FULL, QUICK, SMOKE)}
 
 Setting = float | str
@@ -58,6 +60,7 @@ class Series:
         alone: Whether every metric gets a trial of its own, which no other has left anything in.
         intervals: Whether intervals matter: metrics run with the parameters that they have by default.
         apart: Whether every metric gets a process of its own, whose peak memory is read.
+        null: Kind of destroyed reference that it is about; only metrics that name that one read it.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Series:
     alone: bool = False
     intervals: bool = False
     apart: bool = False
+    null: str = ""
 
     def trial(self, setting: Setting, seed: int) -> Trial:
         """Return the trial of a setting and a repetition."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from mmbench import plugins
 from mmbench.errors import UsageError, did_you_mean
 from mmbench.validity import suite
-from mmbench.validity.instruments import Instrument, Reading, of_metric
+from mmbench.validity.instruments import Instrument, Reading, Trait, of_metric
 from mmbench.validity.model import (
     PROFILES,
     Curve,
@@ -162,13 +162,23 @@ def _wanted(
     wanted: dict[_Key, dict[str, None]] = defaultdict(dict)
     for instrument in instruments:
         for trait in instrument.traits:
-            for test in tests:
-                if test.applies(trait):
-                    for domain in domains_of(trait):
-                        for series in test.series(profile, domain) if domain in test.domains else ():
-                            for key in series.points():
-                                wanted[key][instrument.name] = None
+            for series in _asked(trait, profile, tests):
+                for key in series.points():
+                    wanted[key][instrument.name] = None
     return {key: list(names) for key, names in wanted.items()}
+
+
+def _asked(trait: Trait, profile: Profile, tests: Sequence[Test]) -> Iterable[Series]:
+    """Return the series that tests need to judge an output."""
+    return (
+        series
+        for test in tests
+        if test.applies(trait)
+        for domain in domains_of(trait)
+        if domain in test.domains
+        for series in test.series(profile, domain)
+        if series.null in ("", trait.null)
+    )
 
 
 def _elsewhere(

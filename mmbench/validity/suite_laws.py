@@ -8,6 +8,7 @@ import numpy as np
 
 from mmbench.validity import criteria, laws
 from mmbench.validity.common import (
+    D,
     by_dimension,
     compares,
     far,
@@ -28,8 +29,6 @@ BAD_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def _equal_laws(profile: Profile, domain: Domain) -> list[Series]:
-    dims = (*profile.dims, 256) if profile.name == "full" else profile.dims
-
     def draw_of(d: int, n: int) -> Callable[[float, np.random.Generator], Sides]:
         def draw(setting: float, rng: np.random.Generator) -> Sides:
             real, train, floor, other = (laws.normal(rng, m, d) for m in (n, 2 * n, n, n))
@@ -40,7 +39,7 @@ def _equal_laws(profile: Profile, domain: Domain) -> list[Series]:
     settings = (0.0, 1.0)
     return far(profile, domain) + [
         series_of(f"V1/{domain}/d={d}/n={n}", settings, profile.seeds, domain, draw_of(d, n))
-        for d in dims
+        for d in profile.dims
         for n in profile.sizes
     ]
 
@@ -99,17 +98,14 @@ def _judge_scale(trait: Trait, y: np.ndarray) -> tuple[bool, str]:
 
 
 def _outliers(profile: Profile, domain: Domain) -> list[Series]:
-    def draw_of(d: int) -> Callable[[str, np.random.Generator], Sides]:
-        def draw(setting: str, rng: np.random.Generator) -> Sides:
-            sides = [laws.normal(rng, m, d) for m in (profile.n, profile.n, 2 * profile.n)]
-            outlier = np.full(d, 6.0)
-            if setting == "real":
-                sides[0][0] = sides[2][0] = outlier
-            elif setting == "synthetic":
-                sides[1][0] = outlier
-            return Sides(*sides)
-
-        return draw
+    def draw(setting: str, rng: np.random.Generator) -> Sides:
+        sides = [laws.normal(rng, m, D) for m in (profile.n, profile.n, 2 * profile.n)]
+        outlier = np.full(D, 6.0)
+        if setting == "real":
+            sides[0][0] = sides[2][0] = outlier
+        elif setting == "synthetic":
+            sides[1][0] = outlier
+        return Sides(*sides)
 
     def heavy(setting: float, rng: np.random.Generator) -> Sides:
         sides = [
@@ -123,7 +119,7 @@ def _outliers(profile: Profile, domain: Domain) -> list[Series]:
     return [
         *far(profile, domain),
         *located(profile, domain),
-        *(series_of(f"V8/{domain}/d={d}", settings, profile.seeds, domain, draw_of(d)) for d in profile.dims),
+        series_of(f"V8/{domain}/d={D}", settings, profile.seeds, domain, draw),
         series_of(f"V8/{domain}/pareto", (-6.0, 0.0, 6.0), profile.seeds, domain, heavy),
     ]
 
@@ -211,7 +207,7 @@ TESTS = (
         "scale",
         "Fidelity falls with the scale; diversity rises or peaks at 1; a distance is least at 1, not below.",
         compares,
-        by_dimension("V4", SCALES, _scale),
+        by_dimension("V4", SCALES, _scale, wide=True),
         on_curves("V4", _judge_scale),
     ),
     Test(

@@ -13,7 +13,7 @@ from mmbench import plugins
 from mmbench.api import VOLUME, Evidence, Extractor, Trial
 from mmbench.config import Config
 from mmbench.validity import criteria, laws
-from mmbench.validity.common import equal, nulls, sees_no_place, sees_null
+from mmbench.validity.common import equal, located, nulls, sees_no_place, sees_null
 from mmbench.validity.instruments import Reading, Trait
 from mmbench.validity.laws import Sides
 from mmbench.validity.model import Curve, Evidences, Profile, Series, Setting, Test, Verdict, broken, verdict
@@ -132,12 +132,10 @@ def _judge_broken_pairs(found: Evidences) -> Verdict:
         text = f"{name.split('/')[2]}: {' '.join(f'{v:.3f}' for v in curve.means)}"
         sign = 1 if trait.direction == "lower" else -1
         if name.endswith("/pairs"):
-            if trait.kind == "coherence":
-                passed = criteria.ordered(sign * curve.means)
-                if trait.direction == "higher" and trait.ideal == 1:
-                    passed &= criteria.linear(curve.means, SHARES)
+            if trait.kind == "coherence" and trait.direction == "higher" and trait.ideal == 1:
+                passed = criteria.ordered(sign * curve.means) and criteria.linear(curve.means, SHARES)
             elif trait.needs_composition or len(trait.needs) > 1:
-                passed = criteria.ordered(sign * curve.means)
+                passed = _grows(sign, curve)
             else:
                 # Rows in another order than volumes are the same rows, and the same volumes.
                 continue
@@ -145,13 +143,16 @@ def _judge_broken_pairs(found: Evidences) -> Verdict:
             passed = all(criteria.same(v, curve.mean(0.0)) for v in curve.means)
             text += " (must stay)"
         elif trait.null == "columns" and trait.kind != "diversity":
-            # A tenth of the records moves a correlation by a tenth: too little to see at these sizes.
-            grows = criteria.ordered(sign * np.array([curve.mean(share) for share in (0.0, 0.3, 1.0)]))
-            passed = grows and sees_null(trait, _ends(curve))
+            passed = _grows(sign, curve) and sees_null(trait, _ends(curve))
         else:
             continue
         parts.append((bool(passed), text))
     return verdict(parts)
+
+
+def _grows(sign: int, curve: Curve) -> bool:
+    # A tenth of the records moves a correlation by a tenth: too little to see at these sizes.
+    return criteria.ordered(sign * np.array([curve.mean(share) for share in (0.0, 0.3, 1.0)]))
 
 
 def _ends(curve: Curve) -> Curve:
@@ -165,7 +166,8 @@ def _shifted_people(profile: Profile, domain: Domain) -> list[Series]:
         others = people(rng, n, "syn", older=10 * moved, heavier=2 * moved)
         return Trial(people(rng, n, "ref"), others, people(rng, 2 * n, "train"), seed)
 
-    return [Series(f"V16/{domain}", (0.0, 1.0), max(profile.seeds, 4), make)]
+    series = Series(f"V16/{domain}", (0.0, 1.0), max(profile.seeds, 4), make)
+    return [series, *located(profile, "table"), *nulls(profile, domain)]
 
 
 def _judge_shifted_people(found: Evidences) -> Verdict:
@@ -173,7 +175,7 @@ def _judge_shifted_people(found: Evidences) -> Verdict:
     if problem := broken(curves):
         return Verdict(False, problem)
     if trait.kind != "coherence" and sees_no_place(found):
-        return Verdict(None, "speaks of dependence between columns only")
+        return Verdict(None, "does not speak of values, but of what columns have to do with each other")
     parts = []
     for curve in curves.values():
         text = f"{curve.mean(0.0):.3f} -> {curve.mean(1.0):.3f}"

@@ -10,8 +10,8 @@ from mmbench.validity import model, run
 from mmbench.validity.instruments import of_instance
 from mmbench.validity.trials import arrays_of
 
-SMALL = model.Profile("small", 2, 80, (8,), (80,), 0, (1,))
-WIDE = model.Profile("wide", 2, 60, (64,), (60,), 0, (1,))
+SMALL = model.Profile("small", 2, 80, (8,), (8,), (80,), 0, (1,))
+WIDE = model.Profile("wide", 2, 60, (8,), (64,), (60,), 0, (1,))
 
 
 class OfArrays(Metric):
