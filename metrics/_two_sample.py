@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits
 
 from mmbench.api import stats
 
@@ -79,6 +80,17 @@ def two_sample_test(
         permutations: Permutations of the labels.
         seed: Seed of folds, trees and permutations.
     """
+    import sklearn.ensemble  # noqa: F401  only the threads of what is loaded can be limited
+
+    # So small a task is over before threads have found each other; on a busy machine they wait a hundred times as
+    # long as it takes.
+    with threadpool_limits(1):
+        return _verdict(first, second, scale, permutations, seed)
+
+
+def _verdict(
+    first: np.ndarray, second: np.ndarray, scale: np.ndarray, permutations: int, seed: int
+) -> Verdict:
     rng = np.random.default_rng(seed)
     points = np.concatenate([first, second])
     labels = np.repeat([0, 1], [len(first), len(second)])

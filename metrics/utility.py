@@ -69,8 +69,8 @@ class Utility(Metric):
     has a closed form, in place of both learners.
 
     Details: each column; ``(trained on real)``, the skill for the same reference rows of models of training
-    rows, as many as there are synthetic ones; ``(lost against real)``, the latter less the score, with the
-    interval of the paired bootstrap; the one-sided p-value of the hypothesis that ``margin`` or more is lost,
+    rows, as many as there are synthetic ones; ``(lost against real)``, the latter less the score, over the same
+    subjects and with the same kind of interval; the one-sided p-value of the hypothesis that ``margin`` or more is lost,
     where a small one shows the synthetic rows to be no worse to speak of; each learner alone; and
     ``(trained on real, tested on synthetic)``, how well models of real rows predict the synthetic ones, which is
     above the skill for real rows where synthetic ones obey what they were taught too well.

@@ -13,6 +13,8 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from mmbench import plugins
 from mmbench.errors import UsageError, did_you_mean
 from mmbench.validity import suite
@@ -71,10 +73,12 @@ def run(
     here = {instrument.name: instrument for instrument in instruments}
     if processes == 1:
         wanted = {key: names for key, names in wanted.items() if not series[key[0]].apart}
-        for done, (key, names) in enumerate(wanted.items(), 1):
-            found = read(series[key[0]], key[1], key[2], [here[name] for name in names])
-            readings |= {(name, key): values for name, values in found.items()}
-            progress(done, len(wanted))
+        # Trials are small: threads of one that wait for each other cost more than they give.
+        with threadpool_limits(1):
+            for done, (key, names) in enumerate(wanted.items(), 1):
+                found = read(series[key[0]], key[1], key[2], [here[name] for name in names])
+                readings |= {(name, key): values for name, values in found.items()}
+                progress(done, len(wanted))
     else:
         for done, (key, found) in enumerate(_elsewhere(wanted, profile, processes, files), 1):
             readings |= {(name, key): values for name, values in found.items()}
