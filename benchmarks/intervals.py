@@ -3,7 +3,9 @@
 Scores every installed metric on many independent trials of simulated people with rows, measured quantities, image
 features and small volumes, in two scenarios: real against real, and a generator that is moderately wrong. A 95 %
 interval is to hold the score's own expectation at that number of records, which is the mean over the repetitions (of
-signed roots the root of the mean square; of a score of few distinct values it may do so too often); the share that do must lie in the binomial band (92 to 98 % of 200). Under real against real every detail ``p`` must be
+signed roots the root of the mean square); the share that do must lie in the binomial band (92 to 98 % of 200). A score
+of few distinct values, or within two standard deviations of an end of its range, may hold it more often: no interval of
+a rate near 0 can do so less often than always. Under real against real every detail ``p`` must be
 uniform: a Kolmogorov-Smirnov test gives more than 0.01, and 0.05 is undercut as often as the band around 5 % allows.
 A p-value of few distinct values cannot be uniform; of it only the latter is asked, and only that it is not too often.
 
@@ -44,6 +46,9 @@ KS_LEVEL = 0.01
 FEWEST_VALUES = 20
 """A score or p-value with fewer distinct values over the repetitions is called discrete."""
 NULL = "real"
+EXACT = "p-labels"
+"""The exact part of an alarm that joins several tests (Bonferroni), which is uniform; the alarm itself may only not
+be raised too often."""
 ROOTS = frozenset(
     {
         "column-shapes",
@@ -57,6 +62,8 @@ ROOTS = frozenset(
 )
 """Signed roots of unbiased estimates of a square. They estimate the root of its expectation, which their intervals are
 about; the expectation of the root itself is less where the square is hardly larger than its own error."""
+LOG_ROOTS = frozenset({"image-diversity"})
+"""Scores whose logarithm is one, with its sign changed."""
 
 
 def real_trial(seed: int, n: int) -> Trial:
@@ -108,7 +115,7 @@ class Line:
         scenario: One of :data:`SCENARIOS`.
         n: Records of the reference and of the synthetic sample.
         repetitions: Repetitions with a value.
-        mean: Mean of the values; of signed roots see :data:`ROOTS`.
+        mean: Their expectation, see :func:`expectation`.
         sd: Their standard deviation.
         coverage: Share of intervals that hold the mean, NaN where there are none.
         width: Mean length of the intervals over that of a normal one with the true standard deviation.
@@ -152,9 +159,7 @@ def summarise(scores: pd.DataFrame, metric: str, scenario: str, n: int) -> Line:
         nan = math.nan
         return Line(output, metric, scenario, n, len(found), nan, nan, nan, nan, nan, nan, "")
     values, low, high = (found[name].to_numpy(float) for name in ("value", "low", "high"))
-    mean, sd = float(values.mean()), float(values.std(ddof=1))
-    square = float((values * np.abs(values)).mean())
-    target = math.copysign(math.sqrt(abs(square)), square) if output in ROOTS else mean
+    sd, target = float(values.std(ddof=1)), expectation(output, values)
     bounded = np.isfinite(low) & np.isfinite(high)
     coverage = width = math.nan
     complaints = []
@@ -163,9 +168,9 @@ def summarise(scores: pd.DataFrame, metric: str, scenario: str, n: int) -> Line:
         coverage = float(((low <= target) & (target <= high))[bounded].mean())
         width = float((high - low)[bounded].mean() / (2 * Z95 * sd))
         least, most = band(1 - LEVEL, int(bounded.sum()))
-        # Of a rate near 0 or 1 no interval can hold the expectation less often than always.
         few = len(np.unique(values)) < FEWEST_VALUES
-        if coverage < least or (coverage > most and not few):
+        at_end = min(target - found["least"].iloc[0], found["most"].iloc[0] - target) < 2 * sd
+        if coverage < least or (coverage > most and not (few or at_end)):
             complaints.append(f"coverage {coverage:.1%} outside {least:.1%} to {most:.1%}")
     p = scores["p"].dropna().to_numpy(float)
     rejects = float((p <= LEVEL).mean()) if len(p) else math.nan
@@ -179,6 +184,9 @@ def summarise(scores: pd.DataFrame, metric: str, scenario: str, n: int) -> Line:
                 complaints.append(f"p-values are not uniform (p = {uniform:.2g})")
         if rejects > most or (rejects < least and not discrete):
             complaints.append(f"p <= {LEVEL:g} in {rejects:.1%}, outside {max(least, 0):.1%} to {most:.1%}")
+        alarms = float((scores["alarm"].dropna().to_numpy(float) <= LEVEL).mean())
+        if alarms > most:
+            complaints.append(f"alarm in {alarms:.1%}, more than {most:.1%}")
     return Line(
         output,
         metric,
@@ -195,19 +203,36 @@ def summarise(scores: pd.DataFrame, metric: str, scenario: str, n: int) -> Line:
     )
 
 
+def expectation(output: str, values: np.ndarray) -> float:
+    """Return what the intervals of a score are about, from its values over repetitions of shape (n,)."""
+    if output in LOG_ROOTS:
+        return math.exp(-_root_mean_square(-np.log(values)))
+    return _root_mean_square(values) if output in ROOTS else float(values.mean())
+
+
+def _root_mean_square(roots: np.ndarray) -> float:
+    square = float((roots * np.abs(roots)).mean())
+    return math.copysign(math.sqrt(abs(square)), square)
+
+
 def rows_of(metric: Metric, trial: Trial) -> list[dict[str, Any]]:
     """Score a trial and return a row for each headline, with its detail ``p`` where there is one."""
     if why_not(metric, trial):
         return []
     found: list[Score] = list(metric.scores(trial))
     tests = {score.output: score.value for score in found if score.item == "p"}
+    exact = {score.output: score.value for score in found if score.item == EXACT}
+    ranges = {output.name: output.range for output in metric.outputs}
     return [
         {
             "output": score.output,
             "value": score.value,
             "low": score.low,
             "high": score.high,
-            "p": tests.get(score.output, math.nan),
+            "p": exact.get(score.output, tests.get(score.output, math.nan)),
+            "alarm": tests.get(score.output, math.nan),
+            "least": ranges[score.output][0],
+            "most": ranges[score.output][1],
         }
         for score in found
         if not score.item

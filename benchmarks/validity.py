@@ -28,8 +28,8 @@ def main() -> None:
     given = parser.parse_args()
     own, profile = installed(), model.QUICK if given.only_quick else model.FULL
     results = run.run(own, profile, run.suite.TESTS, processes=given.processes)
-    beside = run.run([*own, *peers.installed()], model.QUICK, QUICK_TESTS, processes=given.processes)
     (ROOT / "mmbench" / "validity" / "scorecard.json").write_text(scorecard.as_json(results))
+    beside = run.run([*own, *peers.installed()], model.QUICK, QUICK_TESTS, processes=given.processes)
     page = ROOT / "docs" / "validity.md"
     head = page.read_text(encoding="utf-8").partition(MARKER)[0]
     parts = [

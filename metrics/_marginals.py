@@ -98,27 +98,35 @@ def compare(
         observed,
         np.sqrt(squares),
         distance,
-        permutation_p(statistic, null_statistic),
-        _max_t(observed, null),
+        permutation_p(statistic, null_statistic, seed),
+        _max_t(observed, null, seed),
     )
 
 
-def permutation_p(statistic: float, null: np.ndarray) -> float:
-    """Return the share of permutations that give as large a statistic, the one observed being among them.
+def permutation_p(statistic: float, null: np.ndarray, seed: int) -> float:
+    """Return the rank of a statistic among those of permutations, as a share in (0, 1].
+
+    Equal statistics, of which counts have many, are ranked by lot, so that the p-value is uniform for them too
+    (randomised test; Lehmann, Romano 2005, section 15.2.1). Where all are equal it is 1: there is nothing to see.
 
     Args:
         statistic: Observed statistic.
         null: Statistic of each permutation, shape (permutations,).
+        seed: Seed of the lot.
     """
-    reached = null >= statistic - 1e-12 * max(1.0, abs(statistic))
-    return float((1 + reached.sum()) / (1 + len(null)))
+    slack = 1e-12 * max(1.0, abs(statistic))
+    larger, equal = int((null > statistic + slack).sum()), int((np.abs(null - statistic) <= slack).sum())
+    if equal == len(null):
+        return 1.0
+    lot = np.random.default_rng([seed, equal]).integers(1, equal + 2)
+    return float((larger + lot) / (1 + len(null)))
 
 
-def _max_t(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+def _max_t(observed: np.ndarray, null: np.ndarray, seed: int) -> np.ndarray:
     mean, spread = null.mean(axis=1), null.std(axis=1)
     scale = np.where(spread > 0, spread, np.inf)
     largest = ((null - mean[:, None]) / scale[:, None]).max(axis=0)
-    return np.array([permutation_p(value, largest) for value in (observed - mean) / scale])
+    return np.array([permutation_p(value, largest, seed) for value in (observed - mean) / scale])
 
 
 def _permuted(labels: np.ndarray, permutations: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -306,7 +306,7 @@ def max_t(pooled: Products, size: int, permutations: int, seed: int) -> float:
             largest[start : start + size] = np.maximum(
                 largest[start : start + size], _studentised(part, chosen).max(axis=1)
             )
-    return permutation_p(largest[0], largest[1:])
+    return permutation_p(largest[0], largest[1:], seed)
 
 
 def _studentised(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class Associations(Metric):
         "Theil 1970, On the Estimation of Relationships Involving Qualitative Variables (Am J Sociol 76); "
         "unbiased square: Chen, Qin 2010 (Ann Stat 38); permutation: Chung, Romano 2013 (Ann Stat 41)",
     )
-    version = 2
+    version = 3
     kind = "fidelity"
     needs = TABLE
     null = "columns"

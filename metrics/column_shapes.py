@@ -40,7 +40,7 @@ class ColumnShapes(Metric):
         "Levin, Peres 2017, Markov Chains and Mixing Times, chapter 4 (total variation); adjusted p-values: "
         "Westfall, Young 1993, Resampling-Based Multiple Testing, section 2.6",
     )
-    version = 2
+    version = 3
     kind = "fidelity"
     needs = TABLE
     null = "uniform"

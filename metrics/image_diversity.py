@@ -38,8 +38,8 @@ class ImageDiversity(Metric):
 
     Subjects stand on a ring in random order, each paired with the next few: every subject is in as many pairs,
     and volumes stream. The variance of the mean over pairs is Aronow, Samii and Assenova's for dyads, clustered
-    by subject; that of log r is the sum of both relative variances, and the interval of the score is that of r
-    folded by min(r, 1/r).
+    by subject; that of log r is the sum of both relative variances. The interval of the score is a score interval of
+    the square of log r.
     """
 
     max_records: int = param(500, "largest number of volumes of a sample that is used", minimum=50)
@@ -51,7 +51,7 @@ class ImageDiversity(Metric):
         "measure of diversity, Odena, Olah, Shlens 2017 (ICML); interval: Aronow, Samii, Assenova 2015, "
         "Cluster-Robust Variance Estimation for Dyadic Data (Political Analysis 23)",
     )
-    version = 2
+    version = 3
     kind = "diversity"
     needs = VOLUME
     null = "noise"
@@ -174,11 +174,14 @@ def _ratio(above: tuple[float, float], below: tuple[float, float]) -> tuple[stat
 
 
 def _folded(ratio: stats.Estimate, variance: float) -> stats.Estimate:
-    """Return min(r, 1/r) of a ratio r, corrected for the variance of log r, with the interval that r's gives."""
+    """Return min(r, 1/r) of a ratio r, corrected for the variance of log r, with its interval.
+
+    With v the variance of a normal log r, (log r)^2 - v estimates the square of its mean m without bias, with the
+    variance 4 v m^2 + 2 v^2.
+    """
     if not np.isfinite(ratio.low):
         return ratio
-    excess = np.log(ratio.value) ** 2 - variance
-    value = float(np.exp(-np.sign(excess) * np.sqrt(abs(excess))))
-    ends = [min(r, 1 / r) for r in (ratio.low, ratio.high)]
-    high = 1.0 if ratio.low <= 1 <= ratio.high else max(ends)
-    return stats.Estimate(value, min(ends), max(high, value), ratio.method)
+    square = float(np.log(ratio.value) ** 2 - variance)
+    ends = stats.score_interval(square, 4 * variance, 2 * variance**2)
+    value, high, low = (float(np.exp(-np.sign(x) * np.sqrt(abs(x)))) for x in (square, *ends))
+    return stats.Estimate(value, low, high, ratio.method)

@@ -37,7 +37,7 @@ class Missingness(Metric):
         "Rubin 1976, Inference and Missing Data (Biometrika 63); Little, Rubin 2019, Statistical Analysis with "
         "Missing Data, section 1.3; unbiased square: Chen, Qin 2010 (Ann Stat 38)",
     )
-    version = 1
+    version = 2
     kind = "fidelity"
     needs = TABLE
     null = "uniform"

@@ -194,7 +194,7 @@ class FeatureUtility(Metric):
     whitened on the training records. It needs no measurer.
     """
 
-    dimensions: int = param(30, "principal components of image features, shared out among blocks", minimum=1)
+    dimensions: int = param(15, "principal components of image features, shared out among blocks", minimum=1)
     trees: int = param(50, "randomised trees a target", minimum=1)
     network: bool = param(False, "whether a small neural network is a third learner")
     tree_records: int = param(2000, "most records that trees and network learn from", minimum=50)
@@ -205,7 +205,7 @@ class FeatureUtility(Metric):
         "Variance of real columns that models trained on synthetic pairs explain from image features (TSTR).",
         _REFERENCE,
     )
-    version = 1
+    version = 2
     kind = "utility"
     needs = BOTH
     null = "pairs"

@@ -80,7 +80,7 @@ def subsampling(
     if len(drawn) < repeats / 2:
         return Estimate(value)
     variance = float(np.var(drawn, ddof=1)) * share / (1 - share)
-    low, high = _ends(value, variance, min(sizes), least, most)
+    low, high = _ends(value, variance, min(sizes), least, most, typical=float(drawn.mean()))
     return Estimate(value, low, high, f"subsampling, {repeats} subsamples of {' and '.join(map(str, taken))}")
 
 
@@ -241,14 +241,26 @@ def _resampled(
     return value, draws if np.isfinite(value) and len(draws) >= repeats / 2 else draws[:0]
 
 
-def _ends(value: float, variance: float, n: int, least: float, most: float) -> tuple[float, float]:
-    """Return the symmetric interval, or Wilson's where the range is finite."""
+def _ends(
+    value: float, variance: float, n: int, least: float, most: float, typical: float | None = None
+) -> tuple[float, float]:
+    """Return the symmetric interval, or Wilson's where the range is finite.
+
+    Args:
+        value: The statistic.
+        variance: Its variance.
+        n: Records; where nothing varies each counts as one trial.
+        least: Least value of the statistic.
+        most: Its largest value.
+        typical: Where the statistic usually lies with this variance, by default its value. A value at an end of the
+            range says nothing of how many trials it is worth.
+    """
     if not np.isfinite([least, most]).all():
         spread = Z95 * float(np.sqrt(variance))
         return max(value - spread, least), min(value + spread, most)
     share = np.clip((value - least) / (most - least), 0, 1)
-    binomial = share * (1 - share) * (most - least) ** 2
-    # At an end of the range nothing varies, and each record counts as one trial.
+    usual = share if typical is None else np.clip((typical - least) / (most - least), 0, 1)
+    binomial = usual * (1 - usual) * (most - least) ** 2
     trials = binomial / variance if binomial and variance else n
     weight = Z95**2 / trials
     middle = (share + weight / 2) / (1 + weight)
