@@ -18,6 +18,7 @@ from ._spaces import Points
 
 Side = Literal["reference", "synthetic", "train"]
 
+_SEARCHED = 512
 _QUERIES, _POINTS = 512, 4096  # a block of float64 squared distances takes 16 MiB
 _CANDIDATES = 2**22  # coordinates of candidates that are compared at a time
 _LISTED = 5  # neighbours that a list made for one metric keeps ready for the others
@@ -172,8 +173,12 @@ class _Screen(NamedTuple):
         return self.left[rows] @ self.right[columns].T
 
     def kth_from_above(self, least: np.ndarray, start: int, k: int) -> np.ndarray:
-        """Return no less than the ``k``-th least squared distance of each query to the first points."""
-        most = least + 2 * self.point_margins[: least.shape[1]]
+        """Return no less than the ``k``-th least squared distance of each query to the first points.
+
+        A few hundred of them at even steps suffice: a search among all takes longer than a few more candidates.
+        """
+        step = max(least.shape[1] // max(_SEARCHED, 2 * k), 1)
+        most = least[:, ::step] + 2 * self.point_margins[: least.shape[1] : step]
         kth = np.partition(most, k - 1, axis=1)[:, k - 1]
         return kth + 2 * self.query_margins[start : start + len(least)]
 

@@ -21,7 +21,7 @@ _PAPER = (
 )
 LEVELS = np.linspace(0, 1, 30)  # the authors' grid of alpha and beta
 _WITHIN = 1 - 1e-12  # distances that differ by less are equal but for rounding
-_SUBSAMPLE = 1000  # most records of a side in one of the subsamples that an interval comes from
+_SUBSAMPLE = 500  # most records of a side in one of the subsamples that an interval comes from
 
 
 @dataclass

@@ -69,11 +69,12 @@ class TableMembership(Metric):
     The true positive rate at 1 % false positives is interpolated between the thresholds that reference records
     set, at rank 0.01 (m + 1) of m from above: 0.01 in expectation where nothing was memorised. Its interval takes in
     the chance of the threshold, and reaches down to 0 below some 370 reference records; with fewer than 100 there
-    is no score.
+    is no score. Its detail ``p`` is exact at any size: the chance of as many members ahead of that threshold where
+    members and non-members are exchangeable.
     """
 
     card = Card("Membership inference from synthetic rows (density ratio of neighbours).", _REFERENCE)
-    version = 1
+    version = 2
     kind = "privacy"
     needs = TABLE
     null = "copies"
@@ -94,7 +95,7 @@ class ImageMembership(Metric):
     dimensions: int = param(64, "most principal components of the image features", minimum=1)
 
     card = Card("Membership inference from synthetic volumes (density ratio of neighbours).", _REFERENCE)
-    version = 1
+    version = 2
     kind = "privacy"
     needs = VOLUME
     null = "copies"
@@ -116,7 +117,7 @@ class JointMembership(Metric):
     dimensions: int = param(64, "most principal components of the image features", minimum=1)
 
     card = Card("Membership inference from synthetic pairs (density ratio of neighbours).", _REFERENCE)
-    version = 1
+    version = 2
     kind = "privacy"
     needs = BOTH
     null = "copies"
@@ -141,7 +142,28 @@ def _attack(outputs: tuple[Output, ...], points: Points) -> list[Score]:
     if len(others) < _FEWEST:
         reason = f"there are {len(others)} reference records; {_FEWEST} are needed for 1 % of them to be one"
         return [*found, *undefined((rate,), reason)]
-    return [*found, Score.of(rate.name, true_positive_rate(members, others))]
+    return [
+        *found,
+        Score.of(rate.name, true_positive_rate(members, others)),
+        Score(rate.name, found_out_p(members, others), item="p"),
+    ]
+
+
+def found_out_p(members: np.ndarray, others: np.ndarray) -> float:
+    """Return the p-value of as many members above the threshold that 1 % of the others pass, or more.
+
+    Where nothing was memorised members and others are exchangeable, and the number of members ahead of the r-th
+    other is negative hypergeometric; the level is exact. Members that tie with it are not ahead.
+
+    Args:
+        members: Scores of shape (n,).
+        others: Scores of shape (m,).
+    """
+    rank = int(np.ceil(FALSE_POSITIVES * (len(others) + 1)))
+    threshold = np.sort(others)[-rank]
+    ahead = int((members > threshold).sum())
+    law = scipy_stats.nhypergeom(len(members) + len(others), len(members), rank)
+    return float(np.clip(law.sf(ahead - 1), 0.0, 1.0))
 
 
 def density_ratio(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:

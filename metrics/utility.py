@@ -76,16 +76,16 @@ class Utility(Metric):
     above the skill for real rows where synthetic ones obey what they were taught too well.
     """
 
-    trees: int = param(50, "randomised trees a target", minimum=1)
+    trees: int = param(40, "randomised trees a target", minimum=1)
     network: bool = param(False, "whether a small neural network is a third learner")
-    tree_records: int = param(2000, "most records that trees and network learn from", minimum=50)
+    tree_records: int = param(1500, "most records that trees and network learn from", minimum=50)
     margin: float = param(0.05, "loss of skill against real rows that is none to speak of", minimum=0)
     resamples: int = param(400, "bootstrap resamples of the reference for the interval", minimum=50)
 
     card = Card(
         "Variance of real columns that a model trained on synthetic rows explains (TSTR).", _REFERENCE
     )
-    version = 2
+    version = 3
     kind = "utility"
     needs = TABLE
     null = "columns"
@@ -122,9 +122,9 @@ class CrossModalUtility(Metric):
     at all are left out; where they are more than a fifth of a side there is no score.
     """
 
-    trees: int = param(50, "randomised trees a target", minimum=1)
+    trees: int = param(40, "randomised trees a target", minimum=1)
     network: bool = param(False, "whether a small neural network is a third learner")
-    tree_records: int = param(2000, "most records that trees and network learn from", minimum=50)
+    tree_records: int = param(1500, "most records that trees and network learn from", minimum=50)
     margin: float = param(0.05, "loss of skill against real rows that is none to speak of", minimum=0)
     resamples: int = param(400, "bootstrap resamples of the reference for the interval", minimum=50)
 
@@ -133,7 +133,7 @@ class CrossModalUtility(Metric):
         "pairs explain from the other modality (TSTR).",
         _REFERENCE,
     )
-    version = 2
+    version = 3
     kind = "utility"
     needs = BOTH
     needs_composition = True
@@ -195,9 +195,9 @@ class FeatureUtility(Metric):
     """
 
     dimensions: int = param(15, "principal components of image features, shared out among blocks", minimum=1)
-    trees: int = param(50, "randomised trees a target", minimum=1)
+    trees: int = param(40, "randomised trees a target", minimum=1)
     network: bool = param(False, "whether a small neural network is a third learner")
-    tree_records: int = param(2000, "most records that trees and network learn from", minimum=50)
+    tree_records: int = param(1500, "most records that trees and network learn from", minimum=50)
     margin: float = param(0.05, "loss of skill against real rows that is none to speak of", minimum=0)
     resamples: int = param(400, "bootstrap resamples of the reference for the interval", minimum=50)
 
@@ -205,7 +205,7 @@ class FeatureUtility(Metric):
         "Variance of real columns that models trained on synthetic pairs explain from image features (TSTR).",
         _REFERENCE,
     )
-    version = 2
+    version = 3
     kind = "utility"
     needs = BOTH
     null = "pairs"

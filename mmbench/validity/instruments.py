@@ -67,7 +67,8 @@ class Reading:
         value: The score; NaN where there is none.
         low: Lower end of the interval.
         high: Upper end.
-        p: The detail ``p`` of the score, NaN where there is none.
+        p: The detail ``p`` of the score, NaN where there is none: what raises its alarm.
+        exact: The detail ``p-labels``, the exact part of an alarm that joins several tests; otherwise ``p``.
         reason: Why there is no score.
         error: The exception, where one was raised.
         seconds: Processor time that all outputs of the instrument took together.
@@ -78,6 +79,7 @@ class Reading:
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan
+    exact: float = math.nan
     reason: str = ""
     error: str = ""
     seconds: float = 0.0
@@ -126,7 +128,10 @@ class Instrument:
             text = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
             return {name: Reading(error=text) for name in names}
         heads = {score.output: score for score in scores if not score.item}
-        chances = {score.output: score.value for score in scores if score.item == "p"}
+        chances, exact = (
+            {score.output: score.value for score in scores if score.item == item}
+            for item in ("p", "p-labels")
+        )
         absent = Score("", math.nan)
         return {
             name: Reading(
@@ -134,6 +139,7 @@ class Instrument:
                 float(heads.get(name, absent).low),
                 float(heads.get(name, absent).high),
                 float(chances.get(name, math.nan)),
+                float(exact.get(name, chances.get(name, math.nan))),
                 heads.get(name, absent).reason,
                 seconds=time.process_time() - start,
             )

@@ -11,6 +11,7 @@ from mmbench.metrics.membership import (
     JointMembership,
     TableMembership,
     density_ratio,
+    found_out_p,
     true_positive_rate,
 )
 
@@ -19,7 +20,12 @@ SPACES = ("table", "image", "joint")
 
 
 def heads(trial):
-    return {score.output: score for metric in METRICS for score in metric().scores(trial)}
+    return {score.output: score for metric in METRICS for score in metric().scores(trial) if not score.item}
+
+
+def alarms(trial):
+    found = (score for metric in METRICS for score in metric().scores(trial))
+    return {score.output: score.value for score in found if score.item == "p"}
 
 
 def real(rng, n):
@@ -136,3 +142,14 @@ def test_what_cannot_be_scored_gives_a_reason(people):
         assert "nothing varies" in score.reason
     for score in heads(dataclasses.replace(trial, train=trial.train.take(np.arange(1)))).values():
         assert "fewer than 2" in score.reason
+
+
+def test_being_found_out_has_an_exact_p(people):
+    rng = np.random.default_rng(0)
+    p = [found_out_p(rng.standard_normal(360), rng.standard_normal(120)) for _ in range(2000)]
+    for level in (0.05, 0.2):
+        assert np.mean(np.array(p) <= level) <= level + 0.015
+    copied = alarms(people.trial(people.trial().train.take(np.arange(120))))
+    assert set(copied) == {f"{space}-membership-tpr" for space in SPACES}
+    assert max(copied.values()) <= 1e-6
+    assert min(alarms(people.trial()).values()) > 0.001
