@@ -1,210 +1,331 @@
-"""Whether a synthetic record's volume and row belong together as those of real people do."""
+"""Whether a synthetic record's volume and row belong to the same person, with a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from mmbench.api import BOTH, Card, Evidence, Metric, Output, Schema, Score, Trial, param, stats
+from mmbench.api import BOTH, Card, Evidence, Metric, Output, Score, Trial, param, stats
 
-from ._association import MIN_PAIRS, dense_codes, rank_correlations
-from ._scores import no_composition, too_few, undefined, within
+from ._battery import Battery, Law, Side, examine
+from ._components import leading_components
+from ._conditional import Design, Ridge
+from ._groups import Group, groups
+from ._limits import broken_limits
+from ._scores import MAX_UNMEASURABLE, no_features, no_table, too_few
+from ._verdict import NOT_ASSESSABLE, Deviation, Statistic, Verdict, decide
 
-RIDGE = 0.3
-"""Added to the diagonal of correlations before they are inverted: directions that hold less than a third of a
-quantity's variance are little but noise at some hundred subjects."""
+_REFERENCE = (
+    "mmbench; generalised covariance measure: Shah, Peters 2020 (Annals of Statistics 48); conditional two-sample tests: "
+    "Lee, Cha, Kim 2024 (arXiv:2410.16636); intersection-union tests: Berger 1982 (Technometrics 24); equivalence: "
+    "Schuirmann 1987 (J Pharmacokinet Biopharm 15); the claim that it tests: Mensing, Kapar, Hirsch, Guenther, Hahn, "
+    "Wright 2026 (arXiv:2605.06699)"
+)
+_METHOD = "first-order influence of the records"
+_BINS = 10
+_SURE = 3.0
+"""Standard errors by which real pairs must score above broken ones for anything to be assessed."""
+_MOST_SEEN = 5
+_SEEN = 0.1
+"""Share of an effect's variance that image features must tell for it to be a quantity."""
+_FEWEST_TRAIN = 60
+"""Fewer training records give no regression worth the name."""
 
 
 @dataclass
 class Coherence(Metric):
-    """Share of the real association between measured composition and table that synthetic pairs carry.
+    """The coherence battery: do measured quantities follow from the row as they do in real people?
 
-    Let a(.) be the vector of associations of every measured quantity with every column: Spearman's rho for
-    ordered columns and columns of two levels, and for each level of another column the correlation of the
-    quantity's ranks with the level's indicator, weighted by one over the number of levels. Then
+    Learned from the real training records: the regression m(T) of the quantities C on the row T, their scatter about
+    it, and with both the log-odds s(T, C) = log p(C | T) - log p(C) that C belongs to T. Then, on real records that no
+    generator saw and on synthetic ones:
 
-        coherence = <w, a(synthetic)> / <w, a(reference)>,    w = C^-1 a(train) T^-1,
+    * **kappa**, the score: (mean s of pairs - mean s of mismatched pairs), over the same with what real pairs
+      would score on the synthetic rows. 1 for real pairs, 0 for broken ones, 1 - q where a share q of the pairs is broken,
+      above 1 where quantities scatter less than among real people;
+    * **slope**, **scatter** and **shift** of each primary quantity about m(T), synthetic against real, and differences
+      of partial **association** with the strongest effects;
+    * three tests of no difference, which another mix of people does not set off: of all partial associations (largest
+      studentised difference), of the law of C given T (generalised covariance measure, weighted, cross-fitted, with
+      products of residuals), and of kappa = 1.
 
-    with a(train) shrunk, and C and T the rank correlations among quantities and among columns, plus a ridge: what
-    several quantities or columns have in common counts once, as in generalised least squares (Aitken 1936), and the
-    chance association of broken pairs, which they share, weighs less.
+    The verdict is COHERENT where every primary statistic is shown to lie within its margin, INCOHERENT where a test rejects
+    (Holm) and a primary statistic lies wholly beyond its margin, NOT ASSESSABLE where real pairs cannot be told from
+    broken ones either, and INDETERMINATE otherwise. Nothing is coherent because nothing was found.
 
-    Breaking a random share f of the pairs leaves every marginal distribution as it is and multiplies each
-    expected rank correlation by 1 - f, and with it the score: 1 for real pairs, 0 for broken ones. The weights
-    come from a third sample, so neither side fits its own noise; each association is shrunk by the positive-part
-    factor 1 - 1/(n a^2), which drops those within one standard error of none, so that copies of the training
-    records gain little from its noise.
-
-    A constant or missing column or quantity carries no association and counts as 0. Records without one of
-    the two values are left out pair by pair. Where more than a fifth of a side's volumes could not be measured
-    there is no score, nor where the interval of the denominator includes 0.
-
-    ``coherence-difference`` is the mean of |a(synthetic) - a(reference)| over all pairs; its details, such as
-    ``fat_l ~ bmi``, are the signed differences.
+    Without measured quantities, what the image features tell of the row takes their place: the columns as a regression
+    on the leading components reads them off the volume, learned from the training records.
     """
 
-    resamples: int = param(400, "bootstrap resamples for the interval", minimum=50)
-    repeats: int = param(40, "halves drawn for the interval of the difference", minimum=10)
+    quantities: int = param(5, "primary quantities: those that real rows explain best", minimum=1)
+    effects: int = param(1, "primary associations of each of them: the strongest", minimum=0)
+    alpha: float = param(0.05, "level of every verdict", minimum=0.001, maximum=0.2)
+    kappa_margin: float = param(0.1, "kappa counts as 1 within this", minimum=0.01, maximum=0.5)
+    slope_margin: float = param(0.1, "a calibration slope counts as 1 within this", minimum=0.01, maximum=0.5)
+    scatter_margin: float = param(
+        1.15, "a ratio of scatters counts as 1 up to this, either way", minimum=1.01
+    )
+    shift_margin: float = param(
+        0.1, "a mean counts as equal within this, in standard deviations", minimum=0.01
+    )
+    association_margin: float = param(0.2, "partial associations count as equal within this", minimum=0.01)
+    components: int = param(32, "components of image features where nothing is measured", minimum=1)
+    subgroup_size: int = param(50, "synthetic records that a subgroup must have", minimum=10)
 
     card = Card(
-        "Share of the real association between measured composition and table that synthetic pairs carry.",
-        "mmbench; rank correlation: Spearman 1904 (Am J Psychol 15); positive-part shrinkage: James, Stein "
-        "1961, Estimation with Quadratic Loss (Berkeley Symposium 4); the claim it tests: Mensing, Kapar, "
-        "Hirsch, Guenther, Hahn, Wright 2026 (arXiv:2605.06699)",
+        "Whether volume and row of a synthetic record belong to the same person, with a verdict.", _REFERENCE
     )
-    version = 2
+    version = 3
     kind = "coherence"
     needs = BOTH
-    needs_composition = True
     null = "pairs"
     null_draws: ClassVar[int] = 20
     outputs = (
         Output(
             "coherence",
-            "Coherence",
-            "Share of the real association between body composition and table that synthetic pairs carry.",
-            "What the measurer does not measure, dependence that is not monotone, and a changed range of the "
-            "columns, which changes correlations too.",
+            "Coherence (kappa)",
+            "Share of the information that real volumes carry about their rows which synthetic pairs carry too: 1 for real "
+            "pairs, 0 for broken ones.",
+            "What the measurer does not measure, and a bias of the measurer that is as large on real volumes.",
             "higher",
             1.0,
-        ),
-        Output(
-            "coherence-difference",
-            "Coherence difference",
-            "Mean absolute difference between real and synthetic association over all pairs of quantity and "
-            "column.",
-            "Errors that all associations share only in small part, and dependence that is not monotone.",
-            "lower",
-            0.0,
         ),
     )
 
     def scores(self, trial: Trial) -> Iterable[Score]:
-        if reason := too_few(trial, 2 * MIN_PAIRS) or no_composition(trial):
-            return undefined(self.outputs, reason)
-        quantities = list(pd.DataFrame(trial.reference.composition).columns)
-        real, synthetic, train = (
-            _Pairing.of(side, quantities) for side in (trial.reference, trial.synthetic, trial.train)
-        )
-        sizes = (len(trial.reference), len(trial.synthetic))
-        return [
-            self._coherence(real, synthetic, train, sizes, trial.seed),
-            *self._difference(real, synthetic, sizes, trial.seed),
-        ]
-
-    def _coherence(
-        self, real: _Pairing, synthetic: _Pairing, train: _Pairing, sizes: tuple[int, int], seed: int
-    ) -> Score:
-        name = self.outputs[0].name
-        weights = train.weighted(shrunk(train.associations(), len(train.columns)))
-        if not weights.any():
-            return Score(name, float("nan"), reason="the training records show no association to look for")
-
-        def carried(side: _Pairing, rows: np.ndarray) -> float:
-            return float((weights * side.associations(rows)).sum())
-
-        whole = stats.bootstrap(lambda rows: carried(real, rows), sizes[:1], seed, self.resamples)
-        if not whole.low > 0:
-            return Score(
-                name,
-                float("nan"),
-                reason="the reference shows no clear association between composition and table to divide by",
+        if reason := too_few(trial, 2 * 10) or no_table(trial.reference, trial.synthetic, trial.train):
+            return self._not_assessable(reason)
+        try:
+            sides, names, source = self._quantities(trial)
+        except _Unassessable as error:
+            return self._not_assessable(str(error))
+        law = Law.fit(trial.schema, sides[0][0], sides[0][1])
+        primary = law.primary(self.quantities)
+        if not primary:
+            return self._not_assessable(
+                "real rows explain less than a quarter of every quantity: there is too little to cohere"
             )
-        estimate = stats.bootstrap(
-            lambda rows, others: carried(synthetic, others) / carried(real, rows), sizes, seed, self.resamples
+        real, synthetic = (law.side(*side) for side in sides[1:])
+        battery = examine(law, real, synthetic, trial.seed)
+        if not battery.separation > _SURE * battery.separation_error:
+            return self._not_assessable("real pairs of the reference cannot be told from broken ones")
+        told = self._told(law, real, synthetic, battery, primary, names, source, sides[2][0])
+        return [*told, *self._limits(trial, names, sides)]
+
+    def _told(
+        self,
+        law: Law,
+        real: Side,
+        synthetic: Side,
+        battery: Battery,
+        primary: Sequence[int],
+        names: Sequence[str],
+        source: str,
+        rows: pd.DataFrame,
+    ) -> Iterator[Score]:
+        statistics = list(self._primary(law, battery, primary, names))
+        tests = {
+            "association": battery.association.p,
+            "conditional": battery.conditional.test.p,
+            "kappa": battery.kappa_p,
+        }
+        deviation = Deviation(statistics[0], battery.own, battery.explanation)
+        n = min(len(real.x), len(synthetic.x))
+        subgroups = groups(battery.scores, law.partition(rows), self.subgroup_size)
+        verdict = decide(statistics, tests, deviation, n, self.alpha, weakest(subgroups, self.alpha))
+        yield self._headline(statistics[0], verdict, source)
+        for one in statistics:
+            yield self._score(one.value, one.interval(), one.name, *standing(one, self.alpha))
+        for name, p in tests.items():
+            yield Score("coherence", p, f"p of {name}")
+        yield Score("coherence", min(1.0, len(tests) * min(tests.values())), "p")
+        yield Score("coherence", battery.broken, "share of broken pairs", note="largest likelihood")
+        yield Score("coherence", battery.own, "dependence on the row, over the real one")
+        yield Score(
+            "coherence",
+            battery.conditional.trimmed,
+            "share without counterpart",
+            note="rows outside the overlap",
         )
-        return Score.of(name, estimate)
+        yield Score(
+            "coherence",
+            battery.separation,
+            "information",
+            note="nats by which real pairs differ from broken ones",
+        )
+        for group in subgroups:
+            yield self._score(
+                group.value,
+                group.interval(),
+                f"kappa of {group.name}",
+                "",
+                f"{group.n} records",
+                group.reason,
+            )
+        for i, a in enumerate(names):
+            for j in range(i):
+                before, after = battery.residual_correlation[:, i, j]
+                yield Score("coherence", float(after - before), f"residual correlation {names[j]} ~ {a}")
+            for k, label in enumerate(law.labels):
+                yield Score(
+                    "coherence", float(battery.association_difference[k, i]), f"association {a} ~ {label}"
+                )
+        for j in primary:
+            counts = np.histogram(battery.ranks[:, j], _BINS, (0, 1))[0] / len(battery.ranks)
+            for place, share in enumerate(counts):
+                yield Score("coherence", float(share), f"ranks of {names[j]} {place + 1}/{_BINS}")
 
-    def _difference(
-        self, real: _Pairing, synthetic: _Pairing, sizes: tuple[int, int], seed: int
-    ) -> list[Score]:
-        name = self.outputs[1].name
-        weights = np.broadcast_to(real.weights, (len(real.quantities), len(real.weights)))
+    def _primary(
+        self, law: Law, battery: Battery, primary: Sequence[int], names: Sequence[str]
+    ) -> Iterator[Statistic]:
+        m = self.kappa_margin
+        yield Statistic("kappa", "", battery.kappa.value, battery.kappa.error, 1 - m, 1 + m)
+        for j in primary:
+            m = self.slope_margin
+            yield Statistic("slope", names[j], *_pair(battery.slope, j), 1 - m, 1 + m)
+            m = self.scatter_margin
+            yield Statistic("scatter", names[j], *_pair(battery.scatter, j), 1 / m, m, logarithm=True)
+            m = self.shift_margin
+            yield Statistic("shift", names[j], *_pair(battery.shift, j), -m, m)
+            m = self.association_margin
+            for k in law.strongest(j, self.effects):
+                value, error = battery.association_difference[k, j], battery.association_error[k, j]
+                yield Statistic(
+                    "association", f"{names[j]} ~ {law.labels[k]}", float(value), float(error), -m, m
+                )
 
-        def difference(rows: np.ndarray, others: np.ndarray) -> float:
-            gaps = np.abs(synthetic.associations(others) - real.associations(rows))
-            return float(np.average(gaps, weights=weights))
+    def _limits(
+        self, trial: Trial, names: Sequence[str], sides: Sequence[tuple[pd.DataFrame, np.ndarray]]
+    ) -> Iterator[Score]:
+        """Yield the share of synthetic records that cross each limit, beside that of real ones."""
+        train, real, synthetic = sides
+        ours, theirs = (broken_limits(trial.schema, names, train, side) for side in (real, synthetic))
+        for (name, before), (_, after) in zip(ours, theirs, strict=True):
+            share = stats.proportion(int(after.sum()), len(after))
+            note = f"{before.mean():.1%} of real records"
+            yield Score(
+                "coherence", share.value, f"limit: {name}", share.low, share.high, share.method, note=note
+            )
 
-        estimate = stats.half_subsampling(difference, sizes, seed, self.repeats)
-        gaps = synthetic.associations() - real.associations()
-        return [
-            Score.of(name, within(estimate, high=np.inf)),
-            *(
-                Score(name, float(gaps[i, j]), item=f"{quantity} ~ {label}")
-                for i, quantity in enumerate(real.quantities)
-                for j, label in enumerate(real.labels)
-            ),
-        ]
+    def _headline(self, kappa: Statistic, verdict: Verdict, source: str) -> Score:
+        low, high = kappa.interval()
+        return Score(
+            "coherence", kappa.value, "", low, high, _METHOD, "", verdict.label, f"{verdict.why}; {source}"
+        )
+
+    def _score(
+        self, value: float, ends: tuple[float, float], item: str, verdict: str, note: str, reason: str = ""
+    ) -> Score:
+        return Score("coherence", value, item, *ends, _METHOD, reason, verdict, note)
+
+    def _not_assessable(self, reason: str) -> list[Score]:
+        return [Score("coherence", math.nan, reason=reason, verdict=NOT_ASSESSABLE, note=reason)]
+
+    def _quantities(self, trial: Trial) -> tuple[list[tuple[pd.DataFrame, np.ndarray]], list[str], str]:
+        """Return rows and quantities of training, reference and synthetic records, names, and what they are."""
+        ordered = (trial.train, trial.reference, trial.synthetic)
+        compositions = [_composition(side) for side in ordered]
+        if all(one is not None for one in compositions):
+            frames = [pd.DataFrame(one) for one in compositions]
+            # A quantity that a twentieth of real people lack would cost too many records.
+            kept = [
+                str(name)
+                for name in frames[0]
+                if frames[0][name].notna().mean() >= 0.95 and frames[0][name].std() > 0
+            ]
+            if kept:
+                found = [_complete(side, frame[kept]) for side, frame in zip(ordered, frames, strict=True)]
+                lost = [1 - len(rows) / len(side) for side, (rows, _) in zip(ordered, found, strict=True)]
+                for name, share in zip(("training", "reference", "synthetic"), lost, strict=True):
+                    if share > MAX_UNMEASURABLE:
+                        raise _Unassessable(
+                            f"{share:.0%} of the volumes of the {name} sample could not be measured; "
+                            f"at most {MAX_UNMEASURABLE:.0%} may be"
+                        )
+                _enough(found)
+                return found, kept, "on measured quantities"
+        if reason := no_features(*ordered):
+            raise _Unassessable(f"nothing was measured on the volumes, and {reason}")
+        values, names = seen_in_features(trial, self.components)
+        found = [(side.cohort.rows, value) for side, value in zip(ordered, values, strict=True)]
+        _enough(found)
+        if not names:
+            raise _Unassessable(
+                "nothing was measured on the volumes, and their features tell nothing of the rows"
+            )
+        return found, names, "on what image features tell of the row, as nothing was measured"
 
 
-def shrunk(associations: np.ndarray, n: int) -> np.ndarray:
-    """Return correlations of ``n`` records times the positive part of 1 - 1/(n a^2)."""
-    squares = np.maximum(associations**2, np.finfo(float).tiny)
-    return associations * np.maximum(1 - 1 / (n * squares), 0)
+class _Unassessable(Exception):
+    """Why a trial says nothing of coherence."""
 
 
-@dataclass(frozen=True)
-class _Pairing:
-    """Measured quantities beside the table's columns, as dense codes of one row a record.
+def _composition(side: Evidence) -> pd.DataFrame | None:
+    return (
+        None if side.composition is None or side.composition.columns.empty else pd.DataFrame(side.composition)
+    )
 
-    Attributes:
-        quantities: Names.
-        labels: Name of each column, with the level where it is an indicator.
-        weights: Weight of each column: one, or one over the levels that share a column.
-        composition: Codes of shape (n, quantities).
-        columns: Codes of shape (n, labels).
+
+def _complete(side: Evidence, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    rows = np.flatnonzero(np.isfinite(frame.to_numpy(float)).all(axis=1))
+    return side.cohort.rows.iloc[rows], frame.to_numpy(float)[rows]
+
+
+def _enough(found: Sequence[tuple[pd.DataFrame, np.ndarray]]) -> None:
+    for name, least, (rows, _) in zip(
+        ("training", "reference", "synthetic"), (_FEWEST_TRAIN, 20, 20), found, strict=True
+    ):
+        if len(rows) < least:
+            raise _Unassessable(
+                f"the {name} sample has {len(rows)} measured records; at least {least} are needed"
+            )
+
+
+def _pair(values: np.ndarray, j: int) -> tuple[float, float]:
+    return float(values[0, j]), float(values[1, j])
+
+
+def seen_in_features(trial: Trial, components: int) -> tuple[list[np.ndarray], list[str]]:
+    """Return what image features tell of the row: for each side its effects as predicted from the volume, and names.
+
+    Training records are predicted with themselves left out, so that they stand to their rows as others do.
+
+    Args:
+        trial: The trial.
+        components: Components of the features that are used.
+
+    Returns:
+        Arrays of shape (n, k) for training, reference and synthetic records, of the at most ``_MOST_SEEN`` effects that
+        features tell best, and their names.
     """
-
-    quantities: list[str]
-    labels: list[str]
-    weights: np.ndarray
-    composition: np.ndarray
-    columns: np.ndarray
-
-    @classmethod
-    def of(cls, side: Evidence, quantities: list[str]) -> _Pairing:
-        labels, weights, columns = _spread(side.cohort.schema, side.cohort.rows)
-        composition = pd.DataFrame(side.composition, columns=quantities).to_numpy(float)
-        return cls(quantities, labels, weights, dense_codes(composition), dense_codes(columns))
-
-    def associations(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return rank correlations of shape (quantities, labels); 0 where there is none."""
-        return np.nan_to_num(rank_correlations(self.composition[rows], self.columns[rows]))
-
-    def weighted(self, associations: np.ndarray) -> np.ndarray:
-        """Return associations of shape (quantities, labels), each side freed of what its members have in common."""
-        return _inverse(self.composition) @ associations @ _inverse(self.columns)
+    points = leading_components(trial, components)
+    design = Design.fit(trial.schema, trial.train.cohort.rows)
+    effects = design.effects(trial.train.cohort.rows)
+    if not points.train.shape[1] or not effects.shape[1]:
+        return [np.empty((len(side), 0)) for side in (trial.train, trial.reference, trial.synthetic)], []
+    ridge = Ridge.fit(points.train, effects)
+    told = 1 - (ridge.residuals**2).mean(axis=0) / np.maximum(effects.var(axis=0), 1e-12)
+    order = np.argsort(-told, kind="stable")[:_MOST_SEEN]
+    chosen = order[told[order] > _SEEN]
+    sides = [effects - ridge.residuals, ridge.predict(points.reference), ridge.predict(points.synthetic)]
+    return [side[:, chosen] for side in sides], [f"{design.labels[k]} in the image" for k in chosen]
 
 
-def _inverse(codes: np.ndarray) -> np.ndarray:
-    """Return the inverse of the rank correlations among columns of codes plus :data:`RIDGE`, shape (p, p)."""
-    correlations = np.nan_to_num(rank_correlations(codes, codes))
-    np.fill_diagonal(correlations, 1.0)
-    values, vectors = np.linalg.eigh(correlations)
-    # With missing values the pairwise correlations need not be positive semidefinite.
-    return (vectors / (np.maximum(values, 0) + RIDGE)) @ vectors.T
+def standing(one: Statistic, alpha: float) -> tuple[str, str]:
+    """Return where a statistic stands against its margin, and the margin."""
+    word = "within" if one.equivalent(alpha) else "beyond" if one.outside(alpha) else "open"
+    return word, f"margin {one.low:.3g} to {one.high:.3g}"
 
 
-def _spread(schema: Schema, table: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
-    labels, weights, columns = [], [], []
-    for column, values in zip(schema, schema.codes(table).T, strict=True):
-        levels = len(column.levels)
-        if column.ordered:
-            labels.append(column.name)
-            weights.append(1.0)
-            columns.append(values)
-        elif levels == 2:
-            # The two indicators mirror each other: the upper one says it all.
-            labels.append(f"{column.name}={column.levels[1]}")
-            weights.append(1.0)
-            columns.append(values)
-        else:
-            for code, level in enumerate(column.levels):
-                labels.append(f"{column.name}={level}")
-                weights.append(1 / levels)
-                columns.append(np.where(np.isnan(values), np.nan, values == code))
-    return labels, np.array(weights), np.column_stack(columns)
+def weakest(subgroups: Sequence[Group], alpha: float) -> str:
+    """Return the name of the assessed subgroup whose pairs are shown to be broken, or an empty text."""
+    assessed = [group for group in subgroups if not group.reason]
+    reach = float(norm.isf(alpha / (2 * max(len(assessed), 1))))
+    broken = [group for group in assessed if group.value + reach * group.error < Group.LEAST]
+    return min(broken, key=lambda group: group.value).name if broken else ""

@@ -332,6 +332,8 @@ class Score:
         high: Upper end.
         method: How the interval was made.
         reason: Why the value is NaN.
+        verdict: What the score amounts to in a word or two, where the metric decides that.
+        note: What a reader should know beside it, such as why the verdict is what it is.
     """
 
     output: str
@@ -341,6 +343,8 @@ class Score:
     high: float = float("nan")
     method: str = ""
     reason: str = ""
+    verdict: str = ""
+    note: str = ""
 
     @classmethod
     def of(cls, output: str, estimate: stats.Estimate, item: str = "") -> Score:

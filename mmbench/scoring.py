@@ -96,6 +96,8 @@ def score_rows(
                 "ci_method": item.method,
                 "status": "ok" if valid else "failed",
                 "reason": item.reason if valid else item.reason or "the value is not a finite number",
+                "verdict": item.verdict,
+                "note": item.note,
             }
         )
     for output in missing.values():
@@ -128,6 +130,8 @@ def as_scores(rows: list[dict[str, Any]]) -> pd.DataFrame:
         "ci_method",
         "status",
         "reason",
+        "verdict",
+        "note",
         "extractor_sha256",
     }
     for name in frame:

@@ -43,7 +43,7 @@ SCORE_COLUMNS = [
     "cohort", "generator", "fit_seed", "sample_seed", "metric", "score", "item", "kind", "direction",
     "value", "ci_low", "ci_high", "ci_method", "n_real", "n_synthetic",
     "ceiling", "ceiling_low", "ceiling_high", "null", "null_low", "null_high", "scaled",
-    "status", "reason", "seconds", "peak_rss_mb", "metric_version", "extractor_sha256",
+    "status", "reason", "verdict", "note", "seconds", "peak_rss_mb", "metric_version", "extractor_sha256",
 ]  # fmt: skip
 
 
@@ -138,6 +138,15 @@ class Run:
     def scores(self) -> pd.DataFrame:
         """All scores with the columns :data:`SCORE_COLUMNS`; ``item`` is empty for headlines."""
         return pd.read_parquet(self.folder / "scores.parquet")
+
+    @cached_property
+    def anchor_scores(self) -> pd.DataFrame:
+        """Scores of the anchors, as in :attr:`scores`; their ``generator`` is ``ceiling`` or ``null``.
+
+        Empty until the real subjects are scored.
+        """
+        path = self.cell_folder(REAL) / "scores" / "scores.parquet"
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=SCORE_COLUMNS)
 
     @property
     def extractor(self) -> dict[str, Any] | None:

@@ -80,6 +80,8 @@ class Line:
         slope_high: Upper end.
         intercept: Value at 0.
         correlation: Spearman's rank correlation.
+        centre: Mean of the column, where the line is known best.
+        height_half: Half the 95 % interval of the line's height there.
     """
 
     n: int
@@ -88,6 +90,17 @@ class Line:
     slope_high: float
     intercept: float
     correlation: float
+    centre: float
+    height_half: float
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Return the line's height."""
+        return self.intercept + self.slope * x
+
+    def half_band(self, x: np.ndarray) -> np.ndarray:
+        """Return half the 95 % interval of the line's height, at each point by itself."""
+        slope_half = (self.slope_high - self.slope_low) / 2
+        return np.hypot(self.height_half, slope_half * (x - self.centre))
 
 
 def fit_line(x: np.ndarray, y: np.ndarray) -> Line | None:
@@ -99,7 +112,17 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> Line | None:
     fit = scipy_stats.linregress(x, y)
     half = float(scipy_stats.t.ppf(0.975, len(x) - 2)) * float(fit.stderr)
     rank = float(np.corrcoef(scipy_stats.rankdata(x), scipy_stats.rankdata(y))[0, 1])
-    return Line(len(x), float(fit.slope), fit.slope - half, fit.slope + half, float(fit.intercept), rank)
+    # The slope's error is s / sqrt(sum of squares of x), that of the height at the mean s / sqrt(n).
+    return Line(
+        len(x),
+        float(fit.slope),
+        fit.slope - half,
+        fit.slope + half,
+        float(fit.intercept),
+        rank,
+        float(x.mean()),
+        half * float(x.std()),
+    )
 
 
 def composition_axes(run: Run, real: pd.DataFrame, most: int = 3) -> tuple[str, list[str]] | None:

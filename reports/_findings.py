@@ -9,6 +9,7 @@ from typing import Any
 
 from mmbench.api import Run
 
+from ._coherence import Judged, verdict_text
 from ._format import enumerated, number, plural, scaled_text, status_text
 from ._records import REAL_NAME
 from ._scores import Board, Entry
@@ -35,7 +36,11 @@ class Finding:
 
 
 def findings(
-    run: Run, boards: Sequence[Board], copying: set[str], unmeasurable: Sequence[Mapping[str, Any]]
+    run: Run,
+    boards: Sequence[Board],
+    copying: set[str],
+    unmeasurable: Sequence[Mapping[str, Any]],
+    judged: Sequence[Judged] = (),
 ) -> list[Finding]:
     """Return what stands out in a run, what must not be overlooked first.
 
@@ -44,14 +49,17 @@ def findings(
         boards: Its leaderboards.
         copying: Generators that declare their samples to be training records; none of them is named as the best.
         unmeasurable: Volumes that could not be measured, by group.
+        judged: Verdicts on coherence.
     """
     kinds = {board.kind: board for board in boards}
     found = [Finding("Copies", text, alarm=True) for text in copied(boards)]
+    if any(not one.real for one in judged):
+        found.append(Finding("Coherence", verdict_text(judged)))
+    elif "coherence" in kinds:
+        found.append(Finding("Coherence", _better_than_broken(kinds["coherence"])))
     for kind in ("fidelity", "diversity", "plausibility"):
         if kind in kinds:
             found.append(Finding(kind.capitalize(), _closest(kinds[kind], copying)))
-    if "coherence" in kinds:
-        found.append(Finding("Coherence", _coherent(kinds["coherence"])))
     if "utility" in kinds:
         found.append(Finding("Utility", _closest(kinds["utility"], copying)))
     if "privacy" in kinds:
@@ -114,8 +122,11 @@ def _scaled_entries(boards: Sequence[Board], generator: str) -> list[tuple[Mappi
     return [(output, entry) for output, entry in found if entry.ok and math.isfinite(entry.scaled)]
 
 
-def _coherent(board: Board) -> str:
-    """Say on how many scores each generator's pairs are better than broken ones, in every fit and draw."""
+def _better_than_broken(board: Board) -> str:
+    """Say on how many scores each generator's pairs are better than broken ones, in every fit and draw.
+
+    For runs without a verdict.
+    """
     standing: dict[tuple[int, int], list[str]] = {}
     for generator in board.generators:
         entries = [e for _, e in _scaled_entries([board], generator) if math.isfinite(e.low)]

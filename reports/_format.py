@@ -45,12 +45,14 @@ def p_values(values: Sequence[float]) -> str:
     """Return a p-value, or the range of several."""
     least, most = min(values), max(values)
     if least == most:
-        return f"p = {_p_value(least)}"
-    return f"p from {_p_value(least)} to {_p_value(most)}"
+        return f"p = {p_value(least)}"
+    return f"p from {p_value(least)} to {p_value(most)}"
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
     """Return a p-value with the digits that matter; a smaller one than any test can tell is cut off."""
+    if not math.isfinite(p):
+        return NOTHING
     return "0.0001 or less" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 

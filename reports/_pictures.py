@@ -10,38 +10,10 @@ import pandas as pd
 
 from mmbench.api import Run
 
-from . import _associations, _format, _records, _scores, figures
+from . import _associations, _format, _records, figures
 from ._format import number
 from ._records import Group
 from .figures import Curve, Picture
-
-
-def ruler(run: Run, headlines: pd.DataFrame, palette: dict[str, str], prefix: str) -> Picture | None:
-    """Return the coherence scores of every fit and draw between their anchors; ``None`` where there is none."""
-    scores = []
-    for output in _scores.outputs(run):
-        rows = headlines[(headlines["score"] == output["name"]) & (headlines["status"] == "ok")]
-        rows = rows[np.isfinite(rows["value"].astype(float))]
-        if output["kind"] == "coherence" and len(rows):
-            unit = f" [{output['unit']}]" if output["unit"] else ""
-            better = "right" if output["direction"] == "higher" else "left"
-            scores.append((f"{output['title']}{unit} ({better} is better)", rows))
-    if not scores:
-        return None
-    drawn = {name for _, rows in scores for name in rows["generator"]}
-    without = [name for name in palette if name not in drawn and name != _records.REAL_NAME]
-    absent = f" No score: {_format.enumerated(without)} (the table above says why)." if without else ""
-    return Picture(
-        f"{prefix}-coherence.svg",
-        figures.rulers(scores, palette),
-        "Coherence between its anchors",
-        "Each dot is one draw of one fit with its 95 % interval. Red: what broken pairs score (null). "
-        "Green: what fresh "
-        f"real subjects score (ceiling). Shaded: the anchors' own 95 % intervals.{absent}",
-        "Coherence score of every generator, fit and draw between null and ceiling; the same numbers are in "
-        "the table "
-        "of single fits and draws.",
-    )
 
 
 def montage(run: Run, groups: Sequence[Group], prefix: str) -> tuple[Picture | None, list[str]]:
@@ -246,7 +218,8 @@ def composition(
         f"Measured composition against {labels[x]}",
         "Each dot is a record: what was measured on its volume against what its row says. Solid: the set's "
         "own least-squares line; "
-        f"dashed: that of the real reference.{guard}",
+        "dashed: that of the real reference. Shaded: the lines' 95 % intervals. Where volume and row belong to "
+        f"the same person, the bands overlap and the dots scatter as the real ones do.{guard}",
         f"Scatter plots of {_format.enumerated(labels[y] for y in chosen)} against {labels[x]}; the table "
         "below gives the lines.",
     )

@@ -32,7 +32,7 @@ def outputs(run: Run) -> list[dict[str, Any]]:
     Scores that the run does not describe are described by what their rows say.
     """
     described = {output["name"]: dict(output) for output in run.info.get("outputs", [])}
-    for row in _scores(run).drop_duplicates("score").itertuples():
+    for row in tidy(run.scores).drop_duplicates("score").itertuples():
         described.setdefault(
             str(row.score),
             {"name": row.score, "kind": row.kind, "metric": row.metric, "direction": row.direction},
@@ -59,11 +59,13 @@ def failed_validity(runs: Sequence[Run]) -> dict[str, list[str]]:
     }
 
 
-def _scores(run: Run) -> pd.DataFrame:
-    scores = run.scores.copy()
-    scores["item"] = scores["item"].fillna("").astype(str)
-    scores["reason"] = scores["reason"].fillna("").astype(str)
-    return scores
+def tidy(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return scores whose texts are texts; those that a run of an earlier version lacks are empty."""
+    texts = {
+        name: scores[name].fillna("").astype(str) if name in scores else ""
+        for name in ("item", "reason", "verdict", "note")
+    }
+    return scores.assign(**texts)
 
 
 def headlines(run: Run) -> pd.DataFrame:
@@ -73,7 +75,7 @@ def headlines(run: Run) -> pd.DataFrame:
     without a record takes its cell's status and reason.
     ``scaled`` is NaN where the score cannot tell its own ceiling from its null.
     """
-    scores = _scores(run)
+    scores = tidy(run.scores)
     found = scores[(scores["item"] == "") & scores["generator"].isin([c["generator"] for c in run.cells])]
     keys = ["generator", "fit_seed", "sample_seed", "score"]
     present = set(found[keys].itertuples(index=False, name=None))
@@ -352,7 +354,7 @@ def worst_items(run: Run, most: int = 3) -> list[dict[str, Any]]:
     Returns:
         Records with ``score``, ``generator`` and ``items``, pairs of an item and its mean value, worst first.
     """
-    scores = _scores(run)
+    scores = tidy(run.scores)
     details = scores[(scores["status"] == "ok") & np.isfinite(scores["value"].astype(float))]
     known = {*run.cohort.schema.names, *(quantity["name"] for quantity in run.info["quantities"])}
     names_something = [set(item.split(" ~ ")) <= known for item in details["item"]]

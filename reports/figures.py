@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,38 +14,13 @@ import pandas as pd
 from mmbench.api import Geometry
 
 from ._associations import Line
+from ._drawing import CEILING, FAINT, INK, NULL, render, shorten, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#1f2430"
-FAINT = "#8a90a0"
-GRID = "#e4e6ec"
-CEILING = "#1b7f5c"
-NULL = "#b5482f"
 MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "grid.color": GRID,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": "white",
-    "legend.frameon": False,
-    # Column names are text, not formulas: a dollar sign must not start one.
-    "text.parse_math": False,
-    "svg.hashsalt": "mmbench",
-    "svg.fonttype": "path",
-}
 
 
 @dataclass(frozen=True)
@@ -100,25 +74,6 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     base = [c for c in sns.color_palette("colorblind").as_hex() if c.lower() not in ("#949494", "#ece133")]
     palette = base if len(names) <= len(base) else sns.husl_palette(len(names), l=0.5).as_hex()
     return dict(zip(names, palette, strict=False))
-
-
-def _render(
-    width: float, height: float, draw: Callable[[Figure], None], suffix: str, dpi: int = 110
-) -> bytes:
-    """Draw on a figure of ``width`` x ``height`` inches that no global state knows of."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        # Dates and version texts would make the bytes differ from build to build.
-        metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[suffix]
-        figure.savefig(buffer, format=suffix, metadata=metadata)
-    return buffer.getvalue()
 
 
 # Volumes ------------------------------------------------------------------------------------------
@@ -239,12 +194,12 @@ def montage(
             figure.text(
                 0.06 / width,
                 bottom + (0.06 + tile_height * inches) / total,
-                _wrap(name, 15),
+                wrap(name, 15),
                 va="top",
                 weight="bold",
             )
 
-    return _render(width, row_height * len(rows) + 0.02, draw, "png", dpi=130)
+    return render(width, row_height * len(rows) + 0.02, draw, "png", dpi=130)
 
 
 _Image = tuple[np.ndarray, int, str, float, float, float, float]
@@ -315,7 +270,7 @@ def _name_channels(
         axes.text(
             offset + left + width / 2,
             tile_height - top,
-            _shorten(name, 10),
+            shorten(name, 10),
             color="#ffd25e",
             fontsize=6.5,
             ha="center",
@@ -352,12 +307,12 @@ def distributions(
                     _cumulative(axes, curve, curve.frame[name].to_numpy(float))
                 axes.set(ylim=(0, 1), ylabel="share of records")
                 axes.grid(axis="y")
-            axes.set_xlabel(_wrap(label, 34))
+            axes.set_xlabel(wrap(label, 34))
         for axes in panels[len(variables) :]:
             axes.set_visible(False)
         _legend(figure, curves)
 
-    return _render(11, 2.35 * rows + 0.5, draw, "svg")
+    return render(11, 2.35 * rows + 0.5, draw, "svg")
 
 
 def _cumulative(axes: Axes, curve: Curve, values: np.ndarray) -> None:
@@ -389,7 +344,7 @@ def _level_bars(
     crowded = len(labels) > 4 or max(map(len, labels)) > 8
     axes.set_xticks(
         range(len(labels)),
-        [_shorten(level, 14) for level in labels],
+        [shorten(level, 14) for level in labels],
         rotation=35 if crowded else 0,
         ha="right" if crowded else "center",
         rotation_mode="anchor",
@@ -407,12 +362,12 @@ def heatmaps(matrices: Sequence[tuple[str, np.ndarray]], labels: Sequence[str]) 
 
     norm, colours_of = Normalize(-1, 1), sns.color_palette("vlag", as_cmap=True)
     real_name, real = matrices[0]
-    panels: list[tuple[str, np.ndarray] | None] = [(_shorten(real_name, 30), real), None]
+    panels: list[tuple[str, np.ndarray] | None] = [(shorten(real_name, 30), real), None]
     for name, matrix in matrices[1:]:
-        panels += [(_shorten(name, 30), matrix), (f"{_shorten(name, 23)} − real", matrix - real)]
+        panels += [(shorten(name, 30), matrix), (f"{shorten(name, 23)} − real", matrix - real)]
     across = 4 if len(panels) > 4 else 2
     rows = math.ceil(len(panels) / across)
-    short = [_shorten(label, 22) for label in labels]
+    short = [shorten(label, 22) for label in labels]
     height = 2.6 if len(labels) <= 16 else 3.6
 
     def draw(figure: Figure) -> None:
@@ -434,7 +389,7 @@ def heatmaps(matrices: Sequence[tuple[str, np.ndarray]], labels: Sequence[str]) 
             axes.set_aspect("equal")
             axes.spines[:].set_visible(False)
             axes.set_facecolor("#d5d7de")
-            axes.set_title(_wrap(panel[0], 26), fontsize=8.5)
+            axes.set_title(wrap(panel[0], 26), fontsize=8.5)
             axes.tick_params(length=0, labelsize=7 if len(labels) <= 16 else 5.5)
             axes.tick_params(axis="x", rotation=90)
         bar = figure.colorbar(
@@ -448,7 +403,7 @@ def heatmaps(matrices: Sequence[tuple[str, np.ndarray]], labels: Sequence[str]) 
         bar.set_label("association, or difference of associations (grey: not defined)")
         bar.outline.set_visible(False)
 
-    return _render(11 if across == 4 else 7, height * rows + 1.7, draw, "png")
+    return render(11 if across == 4 else 7, height * rows + 1.7, draw, "png")
 
 
 def composition(
@@ -460,7 +415,7 @@ def composition(
 ) -> bytes:
     """Draw measured quantities against a column: a column of plots for each set of records; PNG.
 
-    Private records are drawn as the means of five bins with the line, never as points.
+    Every line has its 95 % band. Private records are drawn as the means of five bins, never as points.
 
     Args:
         x: Column on the horizontal axes.
@@ -469,8 +424,8 @@ def composition(
         curves: The real reference first; each has all these columns.
         lines: Line by quantity and name of the records.
     """
-    across = min(len(curves), 4)
-    blocks = math.ceil(len(curves) / across)
+    blocks = math.ceil(len(curves) / 5)
+    across = math.ceil(len(curves) / blocks)
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(blocks * len(quantities), across, squeeze=False, sharex=True, sharey=False)
@@ -482,13 +437,13 @@ def composition(
                 _scatter(axes, curve, x, quantity, lines.get((quantity, curves[0].name)), lines)
                 axes.grid(alpha=0.6)
                 if q == 0:
-                    axes.set_title(_wrap(_shorten(curve.name, 48), 24))
+                    axes.set_title(wrap(shorten(curve.name, 48), 24))
                 if k % across == 0:
-                    axes.set_ylabel(_wrap(labels[quantity], 22))
+                    axes.set_ylabel(wrap(labels[quantity], 22))
                 last = q == len(quantities) - 1
                 axes.tick_params(labelbottom=last)
                 if last:
-                    axes.set_xlabel(_wrap(labels[x], 28))
+                    axes.set_xlabel(wrap(labels[x], 28))
             limits = [axes.get_ylim() for axes in row_axes if axes.has_data()]
             for axes in row_axes:
                 axes.set_ylim(
@@ -498,7 +453,7 @@ def composition(
             for q in range(len(quantities)):
                 panels[(k // across) * len(quantities) + q, k % across].set_visible(False)
 
-    return _render(2.75 * across, 2.1 * blocks * len(quantities) + 0.5 * blocks, draw, "png")
+    return render(max(11, 2.75 * across), 2.1 * blocks * len(quantities) + 0.5 * blocks, draw, "png")
 
 
 def _scatter(
@@ -534,11 +489,18 @@ def _scatter(
     else:
         axes.scatter(a, b, s=11, color=curve.colour, alpha=0.55, linewidths=0)
         ends = np.array([a.min(), a.max()])
+    along = np.linspace(ends[0], ends[1], 40)
     if real_line is not None and not curve.real:
-        axes.plot(ends, real_line.intercept + real_line.slope * ends, color=INK, lw=1.3, ls=(0, (4, 2)))
+        _band(axes, real_line, along, INK, lw=1.3, ls=(0, (4, 2)))
     own = lines.get((quantity, curve.name))
     if own is not None:
-        axes.plot(ends, own.intercept + own.slope * ends, color=curve.colour, lw=2.2)
+        _band(axes, own, along, curve.colour, lw=2.2)
+
+
+def _band(axes: Axes, line: Line, along: np.ndarray, colour: str, **style: Any) -> None:
+    height, half = line.at(along), line.half_band(along)
+    axes.fill_between(along, height - half, height + half, color=colour, alpha=0.2, lw=0)
+    axes.plot(along, height, color=colour, **style)
 
 
 # Scores and training ------------------------------------------------------------------------------
@@ -576,7 +538,7 @@ def rulers(scores: Sequence[tuple[str, pd.DataFrame]], palette: Mapping[str, str
                     axes.plot([low, high], [y, y], color=colour, lw=2.6, solid_capstyle="butt")
                 axes.plot(value, y, "o", color=colour, ms=6, mec="white", mew=0.8)
             names = [
-                f"{_shorten(r.generator, 34)}  fit {r.fit_seed}, draw {r.sample_seed}"
+                f"{shorten(r.generator, 34)}  fit {r.fit_seed}, draw {r.sample_seed}"
                 for r in rows.itertuples()
             ]
             axes.set_yticks(range(len(rows)), names)
@@ -589,7 +551,7 @@ def rulers(scores: Sequence[tuple[str, pd.DataFrame]], palette: Mapping[str, str
         if handles:
             figure.legend(handles, labels, loc="outside lower right", ncols=2)
 
-    return _render(9.5, sum(0.27 * n + 0.75 for n in heights) + 0.35, draw, "svg")
+    return render(9.5, sum(0.27 * n + 0.75 for n in heights) + 0.35, draw, "svg")
 
 
 def training(
@@ -619,35 +581,17 @@ def training(
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
                 axes.yaxis.set_minor_formatter(lambda value, _: "")
-            axes.set_title(_wrap(_shorten(generator, 60), 34))
-            axes.set(xlabel="step", ylabel=_shorten(name, 28))
+            axes.set_title(wrap(shorten(generator, 60), 34))
+            axes.set(xlabel="step", ylabel=shorten(name, 28))
             axes.grid(axis="y")
         for axes in panels[len(curves) :]:
             axes.set_visible(False)
 
-    return _render(11, 2.3 * rows + 0.2, draw, "svg")
+    return render(11, 2.3 * rows + 0.2, draw, "svg")
 
 
 def _legend(figure: Figure, curves: Sequence[Curve]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=c.colour, lw=3, label=_shorten(c.name, 40)) for c in curves]
+    handles = [Line2D([], [], color=c.colour, lw=3, label=shorten(c.name, 40)) for c in curves]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 5))
-
-
-def _shorten(text: Any, most: int) -> str:
-    text = str(text)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _wrap(text: str, width: int) -> str:
-    """Break a text into lines, within words too where a word is longer than a line."""
-    lines: list[str] = []
-    for word in text.split():
-        pieces = [word[i : i + width] for i in range(0, len(word), width)]
-        for piece in pieces:
-            if lines and len(lines[-1]) + 1 + len(piece) <= width:
-                lines[-1] += f" {piece}"
-            else:
-                lines.append(piece)
-    return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from mmbench.api import Card, Report, Run
 
-from . import _findings, _format, _pictures, _records, _scores, figures
+from . import _coherence, _coherence_pictures, _findings, _format, _pictures, _records, _scores, figures
+from ._coherence import Judged
 from ._format import number
 from ._scores import Board
 from ._text import facts, methods, overview_text, privacy_text, status_rows, write_whole
@@ -25,6 +26,8 @@ from .figures import Curve
 
 SCORES_ACROSS = 6
 """Scores in one table, so that it fits a page."""
+STANDINGS_ACROSS = 6
+"""Generators in one table of primary statistics."""
 REAL_COLOUR = figures.INK
 
 
@@ -78,6 +81,7 @@ def _render(sections: list[dict[str, Any]], combined: list[dict[str, Any]]) -> s
         "whole": _whole,
         "bar": _bar,
         "p_values": _format.p_values,
+        "p_value": _format.p_value,
     }
     environment.globals |= {"estimate": _format.estimate, "nothing": _format.NOTHING}
     script = (templates / "sort.js").read_text(encoding="utf-8")
@@ -130,13 +134,14 @@ def _section(run: Run, label: str, prefix: str) -> dict[str, Any]:
     found = _shown_boards([run])
     unmeasurable = _records.unmeasurable(groups)
     headlines = _scores.headlines(run)
+    judged = _coherence.judged(run)
     section: dict[str, Any] = {
         "id": prefix,
         "label": label,
         "created": run.info.get("created", ""),
         "summary": overview_text(run),
         "findings": _findings.findings(
-            run, [shown.board for shown in found], set(_records.copying_generators(run)), unmeasurable
+            run, [shown.board for shown in found], set(_records.copying_generators(run)), unmeasurable, judged
         ),
         "facts": facts(run),
         "boards": found,
@@ -152,7 +157,8 @@ def _section(run: Run, label: str, prefix: str) -> dict[str, Any]:
         "phases": _phases(run),
         "methods": methods(run),
         "quantities": _records.quantities(run),
-        "ruler": _pictures.ruler(run, headlines, palette, prefix),
+        "ruler": _coherence_pictures.ruler(run, headlines, palette, prefix),
+        "coherence": _verdicts(run, judged, palette, prefix),
         "training": _pictures.training(run, palette, prefix),
         "distribution_rows": _pictures.distribution_rows(run, curves),
         "group_names": [curve.name for curve in curves],
@@ -163,7 +169,32 @@ def _section(run: Run, label: str, prefix: str) -> dict[str, Any]:
     section["composition"], section["composition_rows"] = _pictures.composition(run, curves, prefix)
     kinds = ("ruler", "montage", "distributions", "associations", "composition", "training")
     section["pictures"] = [section[kind] for kind in kinds if section[kind] is not None]
+    if section["coherence"]:
+        section["pictures"] += section["coherence"]["pictures"]
     return section
+
+
+def _verdicts(
+    run: Run, judged: Sequence[Judged], palette: Mapping[str, str], prefix: str
+) -> dict[str, Any] | None:
+    """Return what the section on verdicts shows; ``None`` where there are none."""
+    if not judged:
+        return None
+    shown = [one for one in judged if not one.details.empty]
+    count = math.ceil(len(shown) / STANDINGS_ACROSS)
+    return {
+        "title": _coherence.TITLE,
+        "principle": _coherence.PRINCIPLE,
+        "meaning": _coherence.MEANING,
+        "judged": judged,
+        "absent": _coherence.without_verdict(run, judged),
+        "null": _coherence.null(run),
+        "statistics": _coherence.statistics(judged),
+        "tables": [[shown[i].name for i in part] for part in np.array_split(np.arange(len(shown)), count)]
+        if shown
+        else [],
+        "pictures": _coherence_pictures.pictures(judged, _coherence.sample_sizes(run), palette, prefix),
+    }
 
 
 def _phases(run: Run) -> list[str]:

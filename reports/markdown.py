@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from mmbench.api import Card, Report, Run
 
-from . import _findings, _format, _records, _scores
+from . import _coherence, _findings, _format, _records, _scores
+from ._coherence import Judged, Ruling, Standing
 from ._format import estimate, scaled_text
 from ._scores import Board, Entry
 from ._text import facts, overview_text, privacy_text, status_rows, write_whole
@@ -47,12 +48,15 @@ def _run(run: Run, label: str) -> list[str]:
     found = _scores.boards([run])
     parts = [f"## {escape(label)}"]
     lost = _records.unmeasurable(_records.groups(run))
-    told = _findings.findings(run, found, set(_records.copying_generators(run)), lost)
+    judged = _coherence.judged(run)
+    told = _findings.findings(run, found, set(_records.copying_generators(run)), lost, judged)
     if told:
         parts.append("### In short")
         parts.append("\n".join(f"- **{escape(one.title)}.** {escape(one.text)}" for one in told))
     parts.append(escape(overview_text(run)))
     parts += [_board(board, _scores.failed_validity([run])) for board in found]
+    if judged:
+        parts += _verdicts(run, judged)
     rows = status_rows(run)
     bad = [row for row in rows if row["status"] != "ok"]
     parts.append("### Cells that did not end well")
@@ -94,6 +98,50 @@ def _run(run: Run, label: str) -> list[str]:
     parts.append(table(["What", "Value"], facts(run)))
     parts.append(escape(privacy_text(run)))
     return parts
+
+
+def _verdicts(run: Run, judged: Sequence[Judged]) -> list[str]:
+    parts = [f"### {_coherence.TITLE}", escape(_coherence.PRINCIPLE)]
+    rows = []
+    if null := _coherence.null(run):
+        rows.append(["broken pairs (null)", *_ruling(null)])
+    for one in judged:
+        name = f"{one.name} (ceiling)" if one.real else one.name
+        rows += [[name, *_ruling(ruling)] for ruling in one.rulings]
+    head = ["Sample", "Fit, draw", "Verdict", "kappa [95 % interval]", "Smallest p (Holm)", "Why"]
+    parts.append(table(head, rows))
+    parts.append("\n".join(f"- **{escape(word)}**: {escape(text)}" for word, text in _coherence.MEANING))
+    if absent := _coherence.without_verdict(run, judged):
+        parts.append(escape(absent))
+    if told := _coherence.statistics(judged):
+        names = [one.name for one in judged if not one.details.empty]
+        parts.append(
+            "Primary statistics: means over fits and draws with 95 % intervals, and how they stand against "
+            "the margin in the worst draw (within: shown to lie within it; beyond: wholly outside; open: "
+            "neither)."
+        )
+        parts.append(
+            table(
+                ["Statistic", "Margin", *names],
+                (
+                    [one.name, one.margin, *(_standing(one.standings.get(name)) for name in names)]
+                    for one in told
+                ),
+            )
+        )
+    return parts
+
+
+def _ruling(ruling: Ruling) -> list[str]:
+    kappa = " ".join(ruling.numbers).strip()
+    return [ruling.place, ruling.label or _format.NOTHING, kappa, _format.p_value(ruling.p), ruling.why]
+
+
+def _standing(standing: Standing | None) -> str:
+    if standing is None:
+        return _format.NOTHING
+    numbers = estimate(standing.value, standing.low, standing.high)
+    return " ".join(part for part in (*numbers, standing.word, standing.extent) if part)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -309,3 +310,59 @@ def shareable_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def private_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return build_run(tmp_path_factory.mktemp("private") / "toy", shareable=False)
+
+
+VERDICTS = {
+    ("joint", 0): ("COHERENT", 0.98, "all 5 primary statistics are shown to lie within their margins"),
+    ("joint", 1): ("INDETERMINATE", 0.93, "about 900 records are needed (scatter of fat_l)"),
+    ("copier", 0): ("COHERENT", 1.0, "all 5 primary statistics are shown to lie within their margins"),
+    (HOSTILE, 0): ("INCOHERENT (partially paired)", 0.7, "the kappa test <b>rejects</b> & kappa lies beyond"),
+}
+"""Verdict, kappa and why, by generator and fit seed; nobody else has one."""
+
+
+def battery(row: dict, verdict: str, kappa: float, why: str) -> list[dict]:
+    """Headline and details of the coherence battery, made of a score's row."""
+    word = "within" if verdict == "COHERENT" else "beyond" if "INCOHERENT" in verdict else "open"
+    ends = {"ci_low": kappa - 0.05, "ci_high": kappa + 0.05}
+    plain = {"value": 0.1, "ci_low": float("nan"), "ci_high": float("nan"), "verdict": "", "note": ""}
+    base = row | {"value": kappa, **ends, "verdict": verdict, "note": why, "status": "ok", "reason": ""}
+    stated = {"verdict": word, "note": "margin 0.9 to 1.1"}
+    details = [
+        {"item": "kappa"} | stated,
+        {"item": "slope of fat_l"} | stated,
+        {"item": "association of fat_l ~ bmi", "verdict": word, "note": "margin -0.2 to 0.2"},
+        {"item": "p", **plain, "value": 0.004},
+        {"item": "share of broken pairs", **plain, "value": 1 - kappa},
+        {"item": "kappa of sex=F", "verdict": "", "note": "93 records"},
+        {"item": f"kappa of {HOSTILE_COLUMN}=<i>high</i>", **plain, "value": float("nan"), "reason": "few"},
+        {"item": "residual correlation fat_l ~ lean_l", **plain},
+        *({"item": f"association {q} ~ {e}", **plain} for q in ("fat_l", "lean_l") for e in ("bmi", "sex=M")),
+        *({"item": f"ranks of fat_l {k}/10", **plain} for k in range(1, 11)),
+    ]
+    return [base | {"item": ""}, *(base | detail for detail in details)]
+
+
+def judge(folder: Path, verdicts: dict = VERDICTS, ceiling: str = "INDETERMINATE") -> Run:
+    """Add verdicts on coherence to a run, and those on its anchors."""
+    scores = pd.read_parquet(folder / "scores.parquet")
+    heads = scores[(scores["score"] == "coherence") & (scores["item"] == "")].to_dict("records")
+    rows = [scores[scores["score"] != "coherence"]]
+    for head in heads:
+        told = verdicts.get((head["generator"], head["fit_seed"]))
+        rows.append(pd.DataFrame(battery(head, *told) if told else [head]))
+    pd.concat(rows).to_parquet(folder / "scores.parquet")
+    real = heads[0] | {"fit_seed": None, "sample_seed": None, "kind": "coherence"}
+    anchors = battery(real | {"generator": "ceiling"}, ceiling, 1.01, "about 900 records are needed")
+    null = battery(real | {"generator": "null", "ci_method": "range over 20 draws"}, "INCOHERENT", 0.0, "")
+    target = folder / "cells" / "real" / "scores"
+    target.mkdir(exist_ok=True)
+    pd.DataFrame([*anchors, null[0]]).to_parquet(target / "scores.parquet")
+    return Run.open(folder)
+
+
+@pytest.fixture(scope="session")
+def judged_run(shareable_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("judged") / "toy"
+    shutil.copytree(shareable_run.folder, folder)
+    return judge(folder)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from mmbench.api import Geometry, Run, Schema
-from mmbench.reports import _associations, _format, _scores, figures
+from mmbench.reports import _associations, _coherence, _format, _scores, figures
 from mmbench.reports.html import HtmlReport
 
 from .conftest import ANCHORS, HOSTILE, HOSTILE_COLUMN, OUTPUTS, SCHEMA, build_run
@@ -60,6 +60,11 @@ def page(shared: Path) -> Page:
 @pytest.fixture(scope="module")
 def private_page(private_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(HtmlReport().write([private_run], tmp_path_factory.mktemp("report")))
+
+
+@pytest.fixture(scope="module")
+def judged_page(judged_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return Page(HtmlReport().write([judged_run], tmp_path_factory.mktemp("report")))
 
 
 def test_needs_no_network(page: Page):
@@ -127,6 +132,51 @@ def test_summary_tells_which_generators_are_coherent(page: Page):
         in (page.text)
     )
     assert "joint (mean scaled score 0.80 over 2 of 2 scores)" in page.text
+
+
+def test_verdicts_stand_in_short_after_copies_and_in_a_section(judged_page: Page):
+    short = judged_page.text.split("In short")[1]
+    assert short.index("Copies.") < short.index("Coherence. INCOHERENT:") < short.index("Fidelity.")
+    assert "better than broken pairs" not in judged_page.text
+    section = judged_page.text.split(_coherence.TITLE)[1].split("Mid")[0]
+    assert "Nothing is called coherent because nothing was found." in section
+    for word, meaning in _coherence.MEANING:
+        assert f"{word} {meaning}" in section
+    assert "fresh real sample (ceiling) – INDETERMINATE 1.01 [0.96, 1.06] 0.004 about 900 records" in section
+    assert (
+        "broken pairs (null) – – 0.00 [−0.05, 0.05] – pairs broken on purpose; mean and range over 20 draws"
+        in section
+    )
+    assert "joint 1, 0 INDETERMINATE 0.93 [0.88, 0.98]" in section
+    assert "association of fat_l ~ bmi −0.2 to 0.2" in section
+    assert "open in 1 of 2" in section
+    assert "Without a verdict: table-only (needs table and volume)" in section
+
+
+def test_what_a_metric_notes_is_text_and_not_markup(judged_page: Page):
+    assert "the kappa test <b>rejects</b> & kappa lies beyond" in judged_page.text
+    assert "<b>rejects" not in judged_page.source
+    assert len(judged_page.find("script")) == 1
+
+
+def test_figures_of_coherence_have_titles_captions_and_texts(judged_page: Page):
+    texts = [image["alt"] for image in judged_page.find("img")]
+    assert sum(text.startswith("Coherence score of every generator") for text in texts) == 1
+    for start in (
+        "Heat-maps of fresh real sample",
+        "kappa with intervals for 1 group",
+        "Histograms of ranks",
+    ):
+        assert any(text.startswith(start) for text in texts)
+    assert f"their rows say too little: {HOSTILE_COLUMN}=<i>high</i>." in judged_page.text
+    ids = [attributes["id"] for _, attributes in judged_page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {link["href"][1:] for link in judged_page.find("a")} <= set(ids)
+
+
+def test_without_verdicts_there_is_no_such_section(page: Page):
+    assert _coherence.TITLE not in page.text
+    assert "run1-verdicts" not in page.source
 
 
 def test_findings_stand_at_the_top_and_copies_first(page: Page):
@@ -234,6 +284,47 @@ def test_private_records_are_never_drawn_as_points(monkeypatch: pytest.MonkeyPat
         curve = figures.Curve("real", "#000000", frame, private, True)
         figures.composition("bmi", [" fat_l"], {"bmi": "bmi", " fat_l": "fat"}, [curve], {})
         assert drawn == expected
+
+
+def test_every_line_has_its_band_real_or_not(monkeypatch: pytest.MonkeyPatch):
+    from matplotlib.axes import Axes
+
+    bands = []
+    fill = Axes.fill_between
+    monkeypatch.setattr(
+        Axes,
+        "fill_between",
+        lambda self, x, low, high, **named: (
+            bands.append((x, high - low)),
+            fill(self, x, low, high, **named),
+        ),
+    )
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"bmi": np.arange(40.0), " fat_l": np.arange(40.0) + rng.normal(0, 3, 40)})
+    curves = [
+        figures.Curve(name, "#000000", frame, name == "real", name == "real") for name in ("real", "made")
+    ]
+    line = _associations.fit_line(frame["bmi"].to_numpy(), frame[" fat_l"].to_numpy())
+    lines = {(" fat_l", curve.name): line for curve in curves}
+    figures.composition("bmi", [" fat_l"], {"bmi": "bmi", " fat_l": "fat"}, curves, lines)
+    assert len(bands) == 3  # real; real and own beside it
+    assert all((width > 0).all() for _, width in bands)
+    # The ends of what is private are quantiles, so that no single record can be read off.
+    assert bands[0][0].min() > frame["bmi"].min()
+    assert bands[0][0].max() < frame["bmi"].max()
+
+
+def test_the_band_of_a_line_is_that_of_least_squares():
+    rng = np.random.default_rng(3)
+    x = rng.normal(5, 2, 30)
+    y = 1 + 2 * x + rng.normal(0, 1, 30)
+    line = _associations.fit_line(x, y)
+    assert line is not None
+    design = np.column_stack([np.ones(30), x])
+    residual = y - design @ np.linalg.lstsq(design, y)[0]
+    at = np.array([[1.0, 0.0], [1.0, 9.0]])
+    variance = residual @ residual / 28 * (at @ np.linalg.inv(design.T @ design) * at).sum(axis=1)
+    np.testing.assert_allclose(line.half_band(at[:, 1]), 2.048407 * np.sqrt(variance), rtol=1e-6)
 
 
 def test_include_real_is_said(tmp_path: Path):

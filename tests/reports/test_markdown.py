@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mmbench.api import Run
+from mmbench.reports import _coherence
 from mmbench.reports.markdown import MarkdownReport, escape, table
 
 from .conftest import OUTPUTS
@@ -52,6 +55,34 @@ def test_findings_blind_spots_and_failed_validity_are_told(summary: str):
     for output in OUTPUTS:
         assert f"Blind to: {output['blind']}" in summary
     assert "Fails validity test V4: lowest at spread 0.7" in summary
+
+
+def test_verdicts_are_those_of_the_page(judged_run: Run, tmp_path: Path):
+    text = MarkdownReport().write([judged_run], tmp_path).read_text(encoding="utf-8")
+    assert f"- **Coherence.** {escape(_coherence.verdict_text(_coherence.judged(judged_run)))}" in text
+    section = text.split(f"### {_coherence.TITLE}")[1].split("\n### ")[0]
+    verdicts, statistics = _tables(section)
+    rows = [[cell.strip() for cell in row] for row in verdicts]
+    assert ["joint", "1, 0", "INDETERMINATE", r"0.93 \[0.88, 0.98\]", "0.004"] in [row[:5] for row in rows]
+    assert ["fresh real sample (ceiling)", "–", "INDETERMINATE", r"1.01 \[0.96, 1.06\]"] in [
+        row[:4] for row in rows
+    ]
+    assert "the kappa test &lt;b&gt;rejects&lt;/b&gt; &amp; kappa lies beyond" in section
+    assert statistics[2][0].strip() == "kappa"
+    assert "open in 1 of 2" in statistics[2][3]
+    assert all(len({len(row) for row in rows}) == 1 for rows in _tables(text))
+    assert "Nothing is called coherent because nothing was found." in section
+
+
+def test_a_run_from_before_there_were_verdicts_is_told_without(
+    shareable_run: Run, summary: str, tmp_path: Path
+):
+    assert _coherence.TITLE not in summary
+    shutil.copytree(shareable_run.folder, tmp_path / "run")
+    path = tmp_path / "run" / "scores.parquet"
+    pd.read_parquet(path).drop(columns=["verdict", "note"]).to_parquet(path)
+    old = MarkdownReport().write([Run.open(tmp_path / "run")], tmp_path)
+    assert old.read_text(encoding="utf-8") == summary
 
 
 def test_every_status_keeps_its_reason(summary: str):
