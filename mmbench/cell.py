@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from mmbench.store import EXTRACTOR, REAL, Run
 ANCHORS = "anchors"
 """Pseudo-cell that computes ceilings and nulls."""
 REAL_ROLES = ("train", "reference", "floor")
+_Draw = tuple[str, Callable[[Path], Mapping[str, Any]]]
+"""Key of a draw and the function that makes it."""
 
 
 @dataclass
@@ -128,19 +131,35 @@ class CellWork:
         )
 
     def _do_generator(self, cell: Cell) -> None:
-        fitted = _Fitted(self, cell) if cell.plugin else None
+        step_of = self._sampling(cell)
         for sample_seed in self.plan.sample_seeds:
             draw = self.run.cell_folder(cell.id) / "draws" / str(sample_seed)
-            sample_key, make = (
-                fitted.sample_step(sample_seed) if fitted else self._pair_step(cell, sample_seed)
-            )
+            sample_key, make = step_of(sample_seed)
             self._step("sample", draw / "sample", sample_key, make)
             self.enter("measure")
             synthetic = self._measured(draw / "measured", load_cohort(draw / "sample"), sample_key)
             self.enter("score")
             self._score(cell, sample_seed, synthetic, self._measured_key(sample_key))
 
-    def _pair_step(self, cell: Cell, sample_seed: int) -> tuple[str, Callable[[Path], Mapping[str, Any]]]:
+    def _sampling(self, cell: Cell) -> Callable[[int], _Draw]:
+        """Return the function that gives the key of a draw, by its seed, and the function that makes it."""
+        if cell.recorded:
+            return partial(self._recorded_step, cell)
+        return _Fitted(self, cell).sample_step if cell.plugin else partial(self._pair_step, cell)
+
+    def _recorded_step(self, cell: Cell, sample_seed: int) -> _Draw:
+        seed, n = derive_seed("recorded", cell.generator, sample_seed), len(self.run.roles.reference)
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            self.enter("sample")
+            records = self.run.recorded(cell.generator)
+            order = np.random.default_rng(seed).permutation(len(records))[:n]
+            write_cohort(records.take(order), folder, fingerprint=False)
+            return {"seed": seed}
+
+        return store.key(step="sample", records=self.run.recorded_key(cell.generator), n=n, seed=seed), make
+
+    def _pair_step(self, cell: Cell, sample_seed: int) -> _Draw:
         seed = derive_seed("pair", cell.id, sample_seed)
         drawn = [
             self.run.cell_folder(part) / "draws" / str(sample_seed) / "sample" for part in cell.components
@@ -241,7 +260,7 @@ class _Fitted:
         self._train = work.run.cohort.take(work.run.roles.train)
         self._key = fit_key(cell, work._role_key("train"), work.context.device, work.threads, work.budget)
 
-    def sample_step(self, sample_seed: int) -> tuple[str, Callable[[Path], Mapping[str, Any]]]:
+    def sample_step(self, sample_seed: int) -> _Draw:
         """Return the key of a draw and the function that makes it."""
         n = len(self._work.run.roles.reference)
         seed = derive_seed("sample", self._cell.generator, self._cell.fit_seed, sample_seed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mmbench.cohort import Cohort
     from mmbench.config import Config
+    from mmbench.store import Run
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -101,24 +102,92 @@ def run(
         raise UsageError("--resume takes the run's own configuration; only --plugin may stand beside it.")
     files = [path.resolve() for path in plugin or []]
     _add_plugins(files)
+    if resume is not None:
+        from mmbench.store import Run
+
+        _check_plugins(resume)
+        _work(Run.open(resume), files)
+        return
+    chosen = _config(config, settings or [], generator or [])
+    if dry_run:
+        _print_plan(chosen)
+    else:
+        _work(_created(chosen, out), files)
+
+
+@app.command()
+def evaluate(
+    real: Annotated[
+        Path, typer.Option(help="Real records: saved cohort, BIDS folder, or table.", metavar="PATH")
+    ],
+    synthetic: Annotated[
+        list[str],
+        typer.Option(help="Samples, as for --real; may be repeated.", metavar="[NAME=]PATH"),
+    ],
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            help="Records that the generators learned from; else a share of --real.", metavar="PATH"
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML configuration for all else; its generators are left aside.", metavar="FILE"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/NAME.")] = None,
+    settings: Settings = None,
+    plugin: PluginFiles = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan and stop.")
+    ] = False,
+) -> None:
+    """Score samples that exist already, without fitting anything, and write a report."""
+    files = [path.resolve() for path in plugin or []]
+    _add_plugins(files)
+    from mmbench.evaluation import UNKNOWN_TRAINING, evaluation_config
+
+    text = "" if config is None else _text(config)
+    chosen = evaluation_config(
+        real, synthetic, train, text, str(config or "mmbench evaluate"), settings or []
+    )
+    if dry_run:
+        _print_plan(chosen)
+        return
+    current = _created(chosen, out)
+    if chosen.training is None:
+        _console().print(f"note: {UNKNOWN_TRAINING}", markup=False, highlight=False)
+    _work(current, files)
+
+
+def _print_plan(config: Config) -> None:
+    import tempfile
+
+    from mmbench.display import make_display
+    from mmbench.inputs import load_inputs
+    from mmbench.plan import make_plan
+    from mmbench.printing import print_plan
+
+    with tempfile.TemporaryDirectory(prefix=".mmbench-") as scratch:
+        with make_display(_console()) as display:
+            inputs = load_inputs(config, Path(scratch), display)
+        print_plan(_console(stderr=False), make_plan(config, inputs.cohort, inputs.samples), Path("runs"))
+
+
+def _created(config: Config, out: Path | None) -> Run:
     from mmbench import runner
     from mmbench.display import make_display
-    from mmbench.plan import make_plan
-    from mmbench.printing import print_plan, print_scores
-    from mmbench.store import Run
+
+    with make_display(_console()) as display:
+        return runner.create(config, out or _free_folder(Path("runs") / config.name), display)
+
+
+def _work(current: Run, files: list[Path]) -> None:
+    """Do what is left of a run, write its reports, and print how it ended; exit status 1 where a cell failed."""
+    from mmbench import runner
+    from mmbench.display import make_display
+    from mmbench.printing import print_scores
 
     console = _console()
-    if resume is not None:
-        _check_plugins(resume)
-        current = Run.open(resume)
-    else:
-        chosen = _config(config, settings or [], generator or [])
-        if dry_run:
-            with _loaded_cohort(chosen.cohort) as cohort:
-                print_plan(_console(stderr=False), make_plan(chosen, cohort), Path("runs"))
-            return
-        with make_display(console) as display:
-            current = runner.create(chosen, out or _free_folder(Path("runs") / chosen.name), display)
     console.print(f"run: {current.folder}", markup=False, highlight=False)
     with make_display(console) as display:
         scores = runner.execute(current, display, files)
@@ -299,7 +368,7 @@ def cohort_make(
 
     if out.exists():
         raise UsageError(f"{out}: exists already.")
-    section = _cohort_section(source, settings or [])
+    section = _with_settings({"source": source}, settings or [])
     given = {"subjects": subjects, "preset": preset, "voxel": voxel, "seed": seed}
     section |= {name: value for name, value in given.items() if value is not None}
     # Beside the cohort, so that volumes which the source writes there need only a second name to be kept.
@@ -323,15 +392,16 @@ def cohort_inspect(
     """Print what is in a cohort."""
     from mmbench.context import WorkContext
     from mmbench.display import make_display
+    from mmbench.inputs import section_of
     from mmbench.inspection import describe
     from mmbench.montage import montage as draw
     from mmbench.printing import print_card
     from mmbench.sources.saved import check_fingerprint, checked_volumes
 
-    source, task = _source_of(path), f"inspecting {path}"
+    section, task = section_of(path), f"inspecting {path}"
     # The volumes of a saved cohort are read here anyway: they are checked on the way, not twice.
-    unread = ["verify=false"] if source == "saved" else []
-    with _loaded_cohort(_cohort_section(source, [f"path={path}", *unread, *(settings or [])])) as cohort:
+    unread = {"verify": False} if section["source"] == "saved" else {}
+    with _loaded_cohort(_with_settings(section | unread, settings or [])) as cohort:
         with make_display(_console()) as display:
             display.begin(task)
             context = WorkContext(report=lambda *step: display.progress(task, *step))
@@ -359,10 +429,11 @@ def cohort_validate(
 ) -> None:
     """Check a cohort and list every problem; exit status 2 where there is one."""
     from mmbench.errors import CohortError
+    from mmbench.inputs import section_of
 
     records, left_out, problems, warnings = 0, {}, [], []
     try:
-        with _loaded_cohort(_cohort_section(_source_of(path), [f"path={path}", *(settings or [])])) as cohort:
+        with _loaded_cohort(_with_settings(section_of(path), settings or [])) as cohort:
             records, left_out, warnings = len(cohort), dict(cohort.left_out), list(cohort.warnings)
     except CohortError as error:
         problems, warnings = error.problems, list(getattr(error, "__notes__", []))
@@ -383,10 +454,9 @@ def cohort_validate(
         raise UsageError(f"{path}: problems found: {len(problems)}; warnings: {len(warnings)}")
 
 
-def _cohort_section(source: str, settings: list[str]) -> dict[str, Any]:
+def _with_settings(section: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     from mmbench.config import apply_override
 
-    section: dict[str, Any] = {"source": source}
     for setting in settings:
         apply_override(section, setting)
     return section
@@ -397,23 +467,13 @@ def _loaded_cohort(section: dict[str, Any], beside: Path | None = None) -> Itera
     """Give the cohort of a configuration's section; its scratch files live, in ``beside``, as long as the block."""
     import tempfile
 
-    from mmbench import runner
     from mmbench.display import make_display
+    from mmbench.inputs import load_with_progress
 
     with tempfile.TemporaryDirectory(prefix=".mmbench-", dir=beside) as scratch:
         with make_display(_console()) as display:
-            cohort = runner.load_with_progress(section, Path(scratch), display)
+            cohort = load_with_progress(section, Path(scratch), display)
         yield cohort
-
-
-def _source_of(path: Path) -> str:
-    if (path / "cohort.json").exists():
-        return "saved"
-    if path.is_file():
-        return "folder"
-    if path.is_dir():
-        return "bids"
-    raise UsageError(f"{path}: no such cohort; expected a saved cohort, a BIDS folder, or a table.")
 
 
 def _add_plugins(files: list[Path]) -> None:
@@ -448,11 +508,15 @@ def _config(path: Path | None, settings: list[str], generators: list[str]) -> Co
     if path is None:
         text, where = (files("mmbench") / "demo.yaml").read_text(encoding="utf-8"), "demonstration"
     else:
-        try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: cannot be read: {error}.") from None
+        text, where = _text(path), str(path)
     return read_config(text, where, [f"generators.{name}={{}}" for name in generators] + settings)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}.") from None
 
 
 def _free_folder(wanted: Path) -> Path:

@@ -292,6 +292,7 @@ def split_cohort(
     seed: int,
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
     stratify: Sequence[str] = (),
+    train: np.ndarray | None = None,
 ) -> Roles:
     """Split a cohort by subject into train, reference and floor.
 
@@ -303,26 +304,38 @@ def split_cohort(
         seed: Seed of the shuffle.
         shares: Shares of the subjects for train, reference and floor; they sum to 1.
         stratify: Columns whose distribution is kept alike in all roles; numbers are cut at their median.
+        train: Positions of the training records where they are known already; the other records, of other
+            subjects, are then divided between reference and floor in proportion to their shares.
 
     Raises:
         CohortError: A role would get fewer than two subjects, or a column is unknown.
     """
     if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise CohortError(f"split: shares {shares} must be positive and sum to 1.")
+    if train is not None:
+        rest = np.setdiff1d(np.arange(len(cohort)), train)
+        total = shares[1] + shares[2]
+        reference, floor = _divided(cohort.take(rest), seed, (shares[1] / total, shares[2] / total), stratify)
+        return Roles(np.sort(train), rest[reference], rest[floor])
+    learned, reference, floor = _divided(cohort, seed, shares, stratify)
+    known = np.flatnonzero(np.isin(cohort.people, cohort.people[learned]))
+    return Roles(known, reference, floor)
+
+
+def _divided(cohort: Cohort, seed: int, shares: Sequence[float], stratify: Sequence[str]) -> list[np.ndarray]:
+    """Return for each share the positions, ascending, of the first records of its subjects."""
     people, first = np.unique(cohort.people, return_index=True)
     order = np.random.default_rng(seed).permutation(len(people))
     strata = _strata(cohort, stratify)[first]
     order = order[np.argsort(strata[order], kind="stable")]
-    assigned: list[list[int]] = [[], [], []]
+    assigned: list[list[int]] = [[] for _ in shares]
     for k, person in enumerate(order):
         # The role that lags furthest behind its share is next: strata and totals both come out even.
         lags = [share * (k + 1) - len(group) for share, group in zip(shares, assigned, strict=True)]
         assigned[int(np.argmax(lags))].append(int(person))
     if min(map(len, assigned)) < 2:
-        raise CohortError(f"{cohort.name}: {len(people)} subjects are too few to split into {shares}.")
-    train_people = people[assigned[0]]
-    train = np.flatnonzero(np.isin(cohort.people, train_people))
-    return Roles(train, np.sort(first[assigned[1]]), np.sort(first[assigned[2]]))
+        raise CohortError(f"{cohort.name}: {len(people)} subjects are too few to split into {tuple(shares)}.")
+    return [np.sort(first[group]) for group in assigned]
 
 
 def _strata(cohort: Cohort, columns: Sequence[str]) -> np.ndarray:

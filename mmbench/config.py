@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -12,6 +12,8 @@ import yaml
 from mmbench.errors import ConfigError, did_you_mean
 
 MAX_BYTES = 1_000_000
+SAMPLES_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+"""What samples may be called: their folder has the same name."""
 
 
 class _Strict(pydantic.BaseModel):
@@ -57,8 +59,12 @@ class Config(_Strict):
 
     name: str = pydantic.Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     cohort: dict[str, Any]
+    training: dict[str, Any] | None = None
+    """Records that the generators learn from, described like ``cohort``; where absent, a share of the cohort."""
     split: Split = Split()
-    generators: dict[str, dict[str, Any]]
+    generators: dict[str, dict[str, Any]] = {}
+    samples: dict[Annotated[str, pydantic.Field(pattern=SAMPLES_NAME)], dict[str, Any]] = {}
+    """Synthetic records that exist already: for each name where they are, described like ``cohort``."""
     fit_seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)
     sample_seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)
     metrics: dict[str, dict[str, Any]] | None = None

@@ -1,4 +1,4 @@
-"""Turns a configuration into cells: what will be fitted, sampled and scored."""
+"""Turns a configuration and what it reads into cells: what will be fitted, sampled and scored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from mmbench import plugins, store
@@ -13,6 +14,7 @@ from mmbench.api import Extractor, Generator, Measurer
 from mmbench.cohort import Cohort, Geometry
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError, did_you_mean
+from mmbench.inputs import Samples
 
 _PAIR = re.compile(r"^pair\(\s*(?P<table>[^(),]+?)\s*,\s*(?P<volume>[^(),]+?)\s*\)$")
 USE = "use"
@@ -21,18 +23,19 @@ USE = "use"
 
 @dataclass(frozen=True)
 class Cell:
-    """One fit with its samples, or a pair of two other cells' samples.
+    """One fit with its samples, samples that exist already, or a pair of two other cells' samples.
 
     Attributes:
         id: Folder name.
         generator: Label in the configuration and in reports.
-        plugin: Name of the generator plug-in, empty for a pair.
+        plugin: Name of the generator plug-in, empty for a pair and for samples that exist already.
         params: Its parameters.
         fit_seed: Seed of the fit.
         components: Cells that give a pair its rows and its volumes.
         modalities: What it samples, sorted.
         copies: Whether its samples hold training records as they are.
         not_applicable: Why it cannot run on this cohort, empty if it can.
+        recorded: Whether its samples exist already; ``generator`` is their name.
     """
 
     id: str
@@ -44,6 +47,7 @@ class Cell:
     modalities: tuple[str, ...]
     copies: bool
     not_applicable: str = ""
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,25 @@ class Plan:
         return cls(tuple(cells), tuple(metrics), seeds, measurer, extractor)
 
 
-def make_plan(config: Config, cohort: Cohort) -> Plan:
+def make_plan(config: Config, cohort: Cohort, samples: Mapping[str, Samples] = MappingProxyType({})) -> Plan:
     """Return the plan of a run on a cohort.
+
+    Args:
+        config: The configuration.
+        cohort: The real cohort.
+        samples: Samples that exist already, by name.
 
     Raises:
         PluginError: A plug-in is unknown or a parameter does not fit.
         ConfigError: A pair is malformed, or nothing is left to do.
     """
-    if not config.generators:
+    if not config.generators and not samples:
         raise ConfigError("generators: name at least one; `mmbench list generators` shows them.")
-    cells: dict[str, Cell] = {}
+    recorded = {name: _recorded_cell(name, records, config) for name, records in samples.items()}
+    cells = {cell.id: cell for cell in recorded.values()}
     for seed in config.fit_seeds:
         for label, params in config.generators.items():
-            _add(cells, label, params, seed, config.generators, cohort)
+            _add(cells, label, params, seed, config.generators, recorded, cohort)
     chosen = {name: {} for name in plugins.names("metrics")} if config.metrics is None else config.metrics
     metrics = tuple(Planned(name, dict(params)) for name, params in chosen.items())
     for metric in metrics:
@@ -101,6 +111,17 @@ def make_plan(config: Config, cohort: Cohort) -> Plan:
     measurer = choose_measurer(config.measurer, cohort)
     extractor = choose_extractor(config.extractor, cohort)
     return Plan(tuple(cells.values()), metrics, config.sample_seeds, measurer, extractor)
+
+
+def _recorded_cell(name: str, samples: Samples, config: Config) -> Cell:
+    # Whatever fits there were made these records: they are one fit's, however often the generators are fitted.
+    seed = config.fit_seeds[0]
+    modalities = tuple(sorted(samples.cohort.modalities))
+    return Cell(_cell_id(name, seed), name, "", {}, seed, (), modalities, samples.copies, recorded=True)
+
+
+def _cell_id(label: str, seed: int) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', label).strip('_')}.fit{seed}"
 
 
 def choose_measurer(wanted: str | Mapping[str, Mapping[str, Any]] | None, cohort: Cohort) -> Planned | None:
@@ -170,13 +191,16 @@ def _add(
     params: Mapping[str, Any],
     seed: int,
     generators: Mapping[str, Mapping[str, Any]],
+    recorded: Mapping[str, Cell],
     cohort: Cohort,
 ) -> Cell:
-    cell_id = f"{re.sub(r'[^A-Za-z0-9._+-]+', '_', label).strip('_')}.fit{seed}"
+    if label in recorded:
+        return recorded[label]
+    cell_id = _cell_id(label, seed)
     if cell_id in cells:
         return cells[cell_id]
     if label.startswith("pair("):
-        cells[cell_id] = cell = _pair_cell(cells, label, cell_id, params, seed, generators, cohort)
+        cells[cell_id] = cell = _pair_cell(cells, label, cell_id, params, seed, generators, recorded, cohort)
         return cell
     plugin_name = str(params.get(USE, label))
     values = {name: value for name, value in params.items() if name != USE}
@@ -208,6 +232,7 @@ def _pair_cell(
     params: Mapping[str, Any],
     seed: int,
     generators: Mapping[str, Mapping[str, Any]],
+    recorded: Mapping[str, Cell],
     cohort: Cohort,
 ) -> Cell:
     match = _PAIR.match(label)
@@ -217,10 +242,10 @@ def _pair_cell(
         raise ConfigError(f"generators.{label}: a pair takes no parameters; give them to its two generators.")
     parts = []
     for modality, name in match.groupdict().items():
-        known = {*generators, *plugins.names("generators")}
+        known = {*generators, *recorded, *plugins.names("generators")}
         if name not in known:
             raise ConfigError(f"generators: '{label}': no generator '{name}'. {did_you_mean(name, known)}")
-        part = _add(cells, name, generators.get(name, {}), seed, generators, cohort)
+        part = _add(cells, name, generators.get(name, {}), seed, generators, recorded, cohort)
         if modality not in part.modalities and not part.not_applicable:
             raise ConfigError(
                 f"generators: '{label}': '{name}' samples no {modality}; it cannot stand there."

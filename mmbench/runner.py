@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import statistics
@@ -15,55 +16,21 @@ import pandas as pd
 
 import mmbench
 from mmbench import plugins, scoring, store, validity
-from mmbench.api import CohortSource, Extractor, Report
-from mmbench.cohort import Cohort, load_cohort, save_cohort, split_cohort
+from mmbench.api import Extractor, Report
+from mmbench.cohort import Cohort, load_cohort, save_cohort
 from mmbench.config import Config
-from mmbench.context import WorkContext
 from mmbench.display import Display
-from mmbench.errors import ConfigError, Interrupted, UsageError
+from mmbench.errors import Interrupted, UsageError
 from mmbench.files import plain, read_json, write_json
+from mmbench.inputs import Inputs, load_inputs
 from mmbench.plan import Cell, Plan, make_plan
 from mmbench.provenance import hardware, versions
 from mmbench.schedule import Schedule, forwarded_interrupts
-from mmbench.store import REAL, Run
-
-
-def load_source(settings: dict[str, Any], context: WorkContext) -> Cohort:
-    """Return the cohort that a configuration's ``cohort`` section describes.
-
-    Raises:
-        ConfigError: No source is named.
-        PluginError: The source is unknown or a parameter does not fit.
-        CohortError: The cohort cannot be used.
-    """
-    values = dict(settings)
-    name = values.pop("source", None)
-    if name is None:
-        known = ", ".join(plugins.names("cohorts"))
-        raise ConfigError(f"cohort: 'source' is required, one of {known}.")
-    source: CohortSource = plugins.build("cohorts", str(name), values, "cohort")
-    return source.load(context)
-
-
-def load_with_progress(section: dict[str, Any], scratch: Path, display: Display) -> Cohort:
-    """Return the cohort of :func:`load_source`, showing progress; its scratch files go to ``scratch``."""
-    task = f"cohort {section.get('source', '')}"
-    display.begin(task)
-    start = time.monotonic()
-    context = WorkContext(folder=scratch, report=lambda *step: display.progress(task, *step))
-    try:
-        cohort = load_source(section, context)
-    except BaseException:
-        display.end(task, "cannot be used")
-        raise
-    told = [(len(cohort.left_out), "left out"), (len(cohort.warnings), "warnings")]
-    remarks = "".join(f", {count} {what}" for count, what in told if count)
-    display.end(task, f"{len(cohort)} records{remarks} ({time.monotonic() - start:.0f} s)")
-    return cohort
+from mmbench.store import REAL, SAMPLES, Run
 
 
 def create(config: Config, folder: Path, display: Display) -> Run:
-    """Make a run's folder: load, split and keep the cohort, and write the plan.
+    """Make a run's folder: load and keep the cohort and the samples that exist already, split, and write the plan.
 
     Raises:
         UsageError: The folder exists, or configuration or cohort cannot be used; nothing is left behind.
@@ -71,22 +38,18 @@ def create(config: Config, folder: Path, display: Display) -> Run:
     if folder.exists():
         raise UsageError(f"{folder}: exists already; resume it with --resume or choose another --out.")
     check_report_formats(config)
+    above = folder.parent.exists()
     folder.mkdir(parents=True)
     try:
         scratch = folder / "scratch"
         scratch.mkdir()
-        cohort = load_with_progress(config.cohort, scratch, display)
-        plan = make_plan(config, cohort)
-        saved = load_cohort(save_cohort(cohort, folder / "cohort"))
-        del cohort
+        inputs = load_inputs(config, scratch, display)
+        plan, roles = make_plan(config, inputs.cohort, inputs.samples), inputs.roles
+        saved = load_cohort(save_cohort(inputs.cohort, folder / "cohort"))
+        samples = _kept_samples(inputs, folder)
+        del inputs
         shutil.rmtree(scratch)
         fingerprint = read_json(folder / "cohort" / "cohort.json")["fingerprint"]
-        roles = split_cohort(
-            saved,
-            config.split.seed,
-            (config.split.train, config.split.reference, config.split.floor),
-            config.split.stratify,
-        )
         write_json(folder / "roles.json", {name: rows.tolist() for name, rows in roles.items()})
         sizes = {name: len(rows) for name, rows in roles.items()}
         info = {
@@ -104,6 +67,7 @@ def create(config: Config, folder: Path, display: Display) -> Run:
                 "geometry": saved.volumes.geometry.to_dict() if saved.volumes is not None else None,
                 "roles": sizes,
             },
+            "samples": samples,
             "measurer": plan.measurer and plan.measurer.name,
             "extractor": _extractor_info(plan, saved),
             "validity": _failed_validity(plan),
@@ -115,8 +79,22 @@ def create(config: Config, folder: Path, display: Display) -> Run:
         write_json(folder / "run.json", info)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        if not above:
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
         raise
     return Run.open(folder)
+
+
+def _kept_samples(inputs: Inputs, folder: Path) -> dict[str, dict[str, Any]]:
+    """Keep the samples that exist already below a run's folder; return the facts of each."""
+    kept = {}
+    for name, samples in inputs.samples.items():
+        # A copy, never a link: whoever sampled may well overwrite the file with new samples.
+        records = samples.cohort.take(np.arange(len(samples.cohort)))
+        place = save_cohort(records, folder / SAMPLES / name)
+        kept[name] = {"records": len(records), "fingerprint": read_json(place / "cohort.json")["fingerprint"]}
+    return kept
 
 
 def check_report_formats(config: Config) -> None:

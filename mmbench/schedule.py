@@ -90,7 +90,9 @@ class Schedule:
             _Job(ANCHORS, (REAL,), store.key(cell=ANCHORS, shared=shared)),
         ]
         for cell in plan.cells:
-            if cell.plugin:
+            if cell.recorded:
+                fit = self.run.recorded_key(cell.generator)
+            elif cell.plugin:
                 fit = fit_key(cell, data, self.limits.device, self.threads, self.limits.budget)
             else:
                 fit = store.key(parts=[keys[part] for part in cell.components])

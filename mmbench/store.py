@@ -5,6 +5,7 @@
     run.json            configuration, plan, seeds, package versions, hardware
     events.jsonl        each cell's changes of state, append-only
     cohort/             the real cohort as every cell reads it
+    samples/<name>/     samples that existed before the run, as the cells read them
     cells/real/         ceiling and nulls: what the real subjects score against each other
     cells/real/extractor/   what the feature extractor learned, and the sha256 of its weights
     cells/<cell>/       status.json, log.txt, curves.jsonl, model/, draws/<seed>/{sample,measured,scores}/
@@ -36,6 +37,8 @@ FORMAT = 1
 REAL = "real"
 """Name of the cell that holds the real subjects' measurements and the anchors."""
 STEP = "step.json"
+SAMPLES = "samples"
+"""Folder that holds samples that existed before the run."""
 EXTRACTOR = "extractor"
 """Folder in the cell of the real subjects that holds what the extractor learned."""
 
@@ -128,6 +131,14 @@ class Run:
         """The real cohort."""
         return load_cohort(self.folder / "cohort")
 
+    def recorded(self, name: str) -> Cohort:
+        """Return samples that existed before the run."""
+        return load_cohort(self.folder / SAMPLES / name)
+
+    def recorded_key(self, name: str) -> str:
+        """Return the key of samples that existed before the run: what they hold."""
+        return key(step="recorded", fingerprint=self.info["samples"][name]["fingerprint"])
+
     @cached_property
     def roles(self) -> Roles:
         """Who of the real cohort is train, reference and floor."""
@@ -162,7 +173,7 @@ class Run:
 
     @property
     def cells(self) -> list[dict[str, Any]]:
-        """Planned cells in order: ``id``, ``generator``, ``fit_seed``, ``plugin``, ``components``, ``modalities``, ``copies``."""
+        """Planned cells in order: ``id``, ``generator``, ``fit_seed``, ``plugin``, ``components``, ``modalities``, ``copies``, ``recorded``."""
         return self.info["plan"]["cells"]
 
     @property

@@ -38,24 +38,58 @@ def times(n: int) -> str:
 def overview_text(run: Run) -> str:
     """Return what was done and how it ended, in plain language."""
     sizes = role_sizes(run)
-    generators = list(dict.fromkeys(cell["generator"] for cell in run.cells))
+    recorded = recorded_samples(run)
+    generators = [
+        name for name in dict.fromkeys(cell["generator"] for cell in run.cells) if name not in recorded
+    ]
     ended = [run.status(cell["id"])["status"] for cell in run.cells]
     bad = {status: ended.count(status) for status in dict.fromkeys(ended) if status != "ok"}
-    outcome = f"{ended.count('ok')} of {plural(len(ended), 'fit')} ended well"
+    outcome = f"{ended.count('ok')} of {plural(len(ended), 'cell' if recorded else 'fit')} ended well"
     if bad:
         outcome += "; " + ", ".join(f"{count} {status_text(status)}" for status, count in bad.items())
-    return (
+    learned = (
         f"{plural(len(generators), 'generator')} ({enumerated(generators)}) learned from {sizes['train']} "
-        "training subjects of the "
-        f"cohort {run.cohort.name}. Every score compares their samples with {sizes['reference']} reference "
+        f"training subjects of the cohort {run.cohort.name}. "
+        if generators
+        else ""
+    )
+    fitted = (
+        f" Each generator was fitted with {plural(len(fit_seeds(run)), 'seed')} and sampled "
+        f"{times(len(run.sample_seeds))} per fit."
+        if generators
+        else ""
+    )
+    return (
+        f"{learned}{recorded_text(run)}Every score compares their samples with {sizes['reference']} reference "
         "subjects "
         f"that no generator saw; {sizes['floor']} further real subjects show what a perfect generator would "
         "reach "
-        "(ceiling), and a destroyed copy of them what a useless one would (null). Each generator was "
-        "fitted with "
-        f"{plural(len(fit_seeds(run)), 'seed')} and sampled {times(len(run.sample_seeds))} per fit. "
-        f"{outcome}."
+        f"(ceiling), and a destroyed copy of them what a useless one would (null).{fitted} {outcome}."
     )
+
+
+def recorded_samples(run: Run) -> list[str]:
+    """Return the names of the samples that existed before the run."""
+    return [cell["generator"] for cell in run.cells if cell.get("recorded")]
+
+
+def recorded_text(run: Run) -> str:
+    """Return where samples that existed before the run come from, and what is not known of them; may be empty."""
+    names = recorded_samples(run)
+    if not names:
+        return ""
+    train, cohort = role_sizes(run)["train"], run.cohort.name
+    if (run.info.get("config") or {}).get("training"):
+        seen = f"The {train} training records are those that were given as what they were learned from. "
+    else:
+        seen = (
+            f"What they were learned from was not given: {train} records of the cohort {cohort} stand for it, which "
+            "their generators may never have seen, so that privacy scores say little. "
+        )
+    counts = enumerated(
+        [f"{name} ({plural(run.info['samples'][name]['records'], 'record')})" for name in names]
+    )
+    return f"Samples that existed before the run were scored: {counts}. {seen}"
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
@@ -179,6 +213,19 @@ def methods(run: Run) -> list[str]:
     """Return a description of the method, in paragraphs."""
     sizes = role_sizes(run)
     described = outputs(run)
+    given = bool((run.info.get("config") or {}).get("training"))
+    divided = "split by subject, training records being given, into" if given else "split by subject into"
+    drawn = f"{times(len(run.sample_seeds))}, each time as many records as the reference has"
+    sampled = (
+        f"Every generator was fitted to the training records with {plural(len(fit_seeds(run)), 'seed')} and sampled "
+        f"{times(len(run.sample_seeds))} per fit, each time as many records as the reference has."
+    )
+    recorded = recorded_samples(run)
+    if recorded:
+        fitted = "" if len(recorded) == len(run.cells) else f"{sampled} "
+        sampled = (
+            f"{fitted}Of samples that existed before the run, records were drawn without replacement {drawn}."
+        )
     measured = [f"{q['name']} ({q['unit']})" if q["unit"] else q["name"] for q in quantities(run)]
     extractor = (run.extractor or {}).get("name")
     instruments = []
@@ -192,13 +239,9 @@ def methods(run: Run) -> list[str]:
     mmbench = (run.info.get("versions") or {}).get("mmbench") or run.info.get("mmbench")
     version = f" {mmbench}" if isinstance(mmbench, str) else ""
     return [
-        f"The cohort {run.cohort.name} was split by subject into {sizes['train']} training, "
+        f"The cohort {run.cohort.name} was {divided} {sizes['train']} training, "
         f"{sizes['reference']} "
-        f"reference and {sizes['floor']} floor records. Every generator was fitted to the training records "
-        "with "
-        f"{plural(len(fit_seeds(run)), 'seed')} and sampled {times(len(run.sample_seeds))} per fit, each "
-        "time as many records as the "
-        f"reference has. {' '.join(instruments)}",
+        f"reference and {sizes['floor']} floor records. {sampled} {' '.join(instruments)}",
         f"{plural(len(described), 'score')} compare each sample with the reference records. The ceiling of "
         "a score is its value for "
         "the floor records, which are real; the null is its value for records in which exactly what the "

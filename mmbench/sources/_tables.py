@@ -20,8 +20,8 @@ from mmbench.errors import ConfigError, did_you_mean
 from mmbench.schema import MAX_ORDINAL_LEVELS
 from mmbench.sources._checks import NAMED, gathered, listed
 
-Corrections = Path | dict[str, dict[str, Any]] | None
-"""A schema file, the same as a mapping, or nothing."""
+Corrections = Path | dict[str, dict[str, Any]] | list[dict[str, Any]] | None
+"""A schema file, the same as a mapping, or nothing; a list is a whole schema, see :func:`type_table`."""
 
 FORMULA_TOLERANCE = 0.02
 """Relative deviation of a derived value that rounding of its parts explains: a height in whole centimetres and
@@ -100,7 +100,7 @@ def _header_problems(path: Path, header: list[str], delimiter: str) -> list[str]
     return problems
 
 
-def corrections_of(schema: Corrections) -> tuple[dict[str, dict[str, Any]], str]:
+def corrections_of(schema: Path | dict[str, dict[str, Any]] | None) -> tuple[dict[str, dict[str, Any]], str]:
     """Return what a schema parameter sets for each column, and the name of its place for messages.
 
     Raises:
@@ -194,7 +194,8 @@ def type_table(
     Args:
         frame: Table whose index names the rows.
         where: File of the table, for messages.
-        schema: The user's corrections; they go before the sidecars'.
+        schema: The user's corrections; they go before the sidecars'. A list is the whole schema, a column an entry:
+            it is obeyed as it stands, nothing is inferred, and columns that it does not name are left out.
         drop: Columns to leave out.
         sidecars: BIDS descriptions of the columns.
 
@@ -203,6 +204,9 @@ def type_table(
             levels, or does not follow from its column's formula. All problems are listed.
         ConfigError: ``drop`` or ``schema`` names an unknown column, or ``schema`` an unknown attribute.
     """
+    if isinstance(schema, list):
+        whole = Schema.from_dict(list(schema))
+        return whole, obeying(whole, frame, str(where))
     for name in drop:
         if name not in frame:
             raise ConfigError(f"drop: {where} has no column '{name}'. {did_you_mean(name, frame.columns)}")
@@ -242,6 +246,16 @@ def type_table(
     if problems:
         raise CohortError(problems)
     return inferred, table
+
+
+def obeying(schema: Schema, frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return a table typed by a schema that was not made of it; see :meth:`Schema.coerce` for what it raises."""
+    try:
+        return schema.coerce(frame, where)
+    except CohortError as error:
+        # A level that the real table happens not to show is a gap in the schema as often as a wrong value.
+        advice = "Correct it, or the schema of the real cohort (cohort.schema)."
+        raise CohortError([f"{line} {advice}" for line in error.problems]) from None
 
 
 def _misfits(series: pd.Series, correction: Mapping[str, Any]) -> list[str]:

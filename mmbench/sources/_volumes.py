@@ -51,7 +51,8 @@ class NiftiSource(CohortSource, ABC):
     drop: tuple[str, ...] = param((), "columns to leave out, such as further identifiers")
     schema: Corrections = param(
         None,
-        "YAML file, or mapping, of attributes that correct the inferred columns (kind, unit, levels, ...)",
+        "YAML file, or mapping, of attributes that correct the inferred columns (kind, unit, levels, ...); a list of "
+        "columns is the whole schema, obeyed without inferring anything",
     )
     channels: tuple[str, ...] = param(
         (),
@@ -62,6 +63,11 @@ class NiftiSource(CohortSource, ABC):
         "refuse",
         "records that lack a volume, a channel or a row: refuse the cohort, or leave them out and say so",
         choices=("refuse", "leave-out"),
+    )
+    copies: str = param(
+        "refuse",
+        "the same voxels under two subjects: refuse the cohort, or allow them with a warning, as is due to samples",
+        choices=("refuse", "allow"),
     )
     spacing: tuple[float, float, float] | None = param(
         None, "resample to this voxel spacing along x, y, z in mm; by default that of most volumes"
@@ -144,7 +150,7 @@ def open_volumes(
         if resample or all(same_grid(grid, geometry) for grid in found)
     ]
     recipe = Recipe(geometry, resample, centre, options.normalise, options.max_voxels)
-    return _filled(sound, files, people, recipe, options.cache, context, findings)
+    return _filled(sound, files, people, recipe, options, context, findings)
 
 
 def _headers(
@@ -203,7 +209,7 @@ def _filled(
     files: Sequence[tuple[Path, ...]],
     people: Sequence[str],
     recipe: Recipe,
-    folder: Path | None,
+    options: NiftiSource,
     context: Context,
     findings: Findings,
 ) -> Volumes | None:
@@ -219,7 +225,8 @@ def _filled(
         )
         return None
     store = VolumeFile.create(context.folder / f"volumes-{uuid.uuid4().hex[:8]}.npy", shape)
-    cache = folder and Cache(folder)
+    cache = options.cache and Cache(options.cache)
+    repeats = findings.warnings if options.copies == "allow" else findings.problems
     levels = np.ones(shape[:2])
     kept = np.ones(len(sound))
     seen: dict[tuple[int, str], int] = {}
@@ -234,7 +241,7 @@ def _filled(
                     cache.put(key, found)
             store.write(position, found.voxels)
             levels[position], kept[position] = found.levels, found.kept
-            _check_record(index, found, files, recipe.geometry.channels, people, seen, findings)
+            _check_record(index, found, files, recipe.geometry.channels, people, seen, findings, repeats)
     _warn_of_scales([files[index] for index in sound], levels, findings)
     cut = [
         f"{files[index][0]} ({1 - share:.0%})"
@@ -257,8 +264,9 @@ def _check_record(
     people: Sequence[str],
     seen: dict[tuple[int, str], int],
     findings: Findings,
+    repeats: list[str],
 ) -> None:
-    """Check the voxels of a record, and whether they are those of another channel or person."""
+    """Check the voxels of a record, and whether they are those of another channel or, told in ``repeats``, person."""
 
     def name(record: int, channel: int) -> str:
         single = len(files[record]) == len(channels)
@@ -278,7 +286,7 @@ def _check_record(
             continue
         if people[other] != people[index]:
             # A person in two roles would pass for a copied record: that is an error, not a remark.
-            findings.problems.append(
+            repeats.append(
                 f"{name(index, channel)}: the same voxels as {name(other, channel)} of another subject; find out whose "
                 "they are and remove the other, or name the person behind both records."
             )

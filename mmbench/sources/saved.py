@@ -67,9 +67,9 @@ def checked_volumes(cohort: Cohort, folder: Path, context: Context) -> Iterator[
 
 
 def check_fingerprint(folder: Path, found: str) -> None:
-    """Raise CohortError where a saved cohort's content has another fingerprint than was recorded."""
+    """Raise CohortError where a saved cohort's content has another fingerprint than was recorded, if one was."""
     recorded = read_json(folder / "cohort.json").get("fingerprint")
-    if recorded != found:
+    if recorded is not None and recorded != found:
         raise CohortError(
             f"{folder}: the content has the fingerprint {found[:12]}, but cohort.json records "
             f"{str(recorded)[:12]}: a file was changed after the cohort was written; make it anew."

@@ -11,6 +11,7 @@ from mmbench import plugins
 from mmbench.api import Card, Extractor, Measurer, Quantity, param
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError
+from mmbench.inputs import Samples
 from mmbench.plan import (
     Plan,
     Planned,
@@ -214,3 +215,20 @@ def test_features_depend_on_the_weights_and_on_quantities_only_where_they_are_us
     assert features_key("data", planned, "a", "c") != features_key("data", planned, "b", "c")
     assert features_key("data", planned, "a", "c") == features_key("data", planned, "a", "d")
     assert features_key("data", learning, "a", "c") != features_key("data", learning, "a", "d")
+
+
+def test_samples_that_exist_already_are_one_cell_and_may_stand_in_a_pair():
+    rows = dataclasses.replace(toy_cohort(8), volumes=None)
+    samples = {"mine": Samples(rows, copies=True)}
+    config = Config(cohort={}, generators={"pair(mine, permuted)": {}}, measurer=None, fit_seeds=(2, 5))
+    cells = {cell.id: cell for cell in make_plan(config, toy_cohort(8), samples).cells}
+    assert list(cells) == [
+        "mine.fit2", "permuted.fit2", "pair_mine_permuted.fit2", "permuted.fit5", "pair_mine_permuted.fit5"
+    ]  # fmt: skip
+    mine = cells["mine.fit2"]
+    assert (mine.recorded, mine.plugin, mine.modalities, mine.copies) == (True, "", ("table",), True)
+    assert cells["pair_mine_permuted.fit5"].components == ("mine.fit2", "permuted.fit5")
+    with pytest.raises(ConfigError, match="'mine' samples no volume"):
+        make_plan(
+            config.model_copy(update={"generators": {"pair(permuted, mine)": {}}}), toy_cohort(8), samples
+        )
