@@ -57,13 +57,13 @@ class Design:
                     parts.append((index, float(middle), float(spread), -1))
                 if 0 < len(present) < len(values):
                     labels.append(f"{column.name} missing")
-                    parts.append((index, 0.0, 1.0, -2))
+                    parts.append((index, float(np.isnan(values).mean()), 1.0, -2))
             else:
                 seen = [code for code in range(len(column.levels)) if (values == code).sum() > 1]
                 # The indicators of two levels mirror each other.
                 for code in seen[1:] if len(seen) == 2 and len(present) == len(values) else seen:
                     labels.append(f"{column.name}={column.levels[code]}")
-                    parts.append((index, 0.0, 1.0, code))
+                    parts.append((index, float((values == code).mean()), 1.0, code))
         thirds = np.nanquantile(codes, [1 / 3, 2 / 3], axis=0).T
         blank = cls(schema, tuple(labels), tuple(parts), thirds, np.zeros(0), np.ones(0))
         raw = blank._expanded(codes)
@@ -108,7 +108,8 @@ class Design:
                 effects.append(z)
                 numbers.append(z)
             else:
-                flag = (np.isnan(values) if level == -2 else values == level).astype(float)
+                # About its mean: which of two levels has the indicator must not matter to its products.
+                flag = (np.isnan(values) if level == -2 else values == level) - centre
                 effects.append(flag)
                 indicators.append(flag)
         bends = [bend(z) for z in numbers for bend in (np.square, np.tanh, lambda z: np.maximum(z - 1, 0))]

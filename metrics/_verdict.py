@@ -148,7 +148,7 @@ def decide(
     # Of Holm's steps the first decides whether anything is rejected.
     if tests[smallest] * len(tests) <= alpha and beyond:
         named = ", ".join(one.name for one in beyond[:3]) + (", ..." if len(beyond) > 3 else "")
-        why = f"the {smallest} test rejects (p = {tests[smallest]:.2g}) and {named} lie beyond their margins"
+        why = f"the {smallest} test rejects ({_p_text(tests[smallest])}) and {named} lie beyond their margins"
         return Verdict(
             INCOHERENT,
             subtype(deviation, beyond, alpha),
@@ -161,7 +161,7 @@ def decide(
         return Verdict(INDETERMINATE, "", f"the pairs of {weakest} are shown to be broken, the whole is not")
     why = (
         f"neither shown to be within the margins nor beyond them; with {n} records a coherence of "
-        f"{1 - kappa.detectable(alpha):.2f} would be found in {POWER:.0%} of samples, and about "
+        f"{1 - kappa.detectable(alpha):.2f} would be found in {100 * POWER:.0f} % of samples, and about "
         f"{math.ceil(n * max(factor, 1) / 10) * 10:,} records are needed to show coherence ({widest.name})"
     )
     return Verdict(INDETERMINATE, "", why)
@@ -187,3 +187,7 @@ def subtype(deviation: Deviation, beyond: Sequence[Statistic], alpha: float) -> 
         (one.kind == "scatter" and one.value < 1) or (one.kind == "kappa" and one.value > 1) for one in beyond
     ]
     return OVER if all(too_close) else BIASED
+
+
+def _p_text(p: float) -> str:
+    return f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"

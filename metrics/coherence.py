@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from mmbench.api import BOTH, Card, Evidence, Metric, Output, Score, Trial, param, stats
+from mmbench.api import BOTH, Card, Evidence, Metric, Output, PluginError, Score, Trial, param, stats
 
 from ._battery import Battery, Law, Side, examine
 from ._components import leading_components
@@ -49,7 +49,7 @@ class Coherence(Metric):
     * **kappa**, the score: (mean s of pairs - mean s of mismatched pairs), over the same with what real pairs
       would score on the synthetic rows. 1 for real pairs, 0 for broken ones, 1 - q where a share q of the pairs is broken,
       above 1 where quantities scatter less than among real people;
-    * **slope**, **scatter** and **shift** of each primary quantity about m(T), synthetic against real, and differences
+    * **slope**, **scatter** and **shift** of each primary quantity (those that real rows explain best) about m(T), synthetic against real, and differences
       of partial **association** with the strongest effects;
     * three tests of no difference, which another mix of people does not set off: of all partial associations (largest
       studentised difference), of the law of C given T (generalised covariance measure, weighted, cross-fitted, with
@@ -63,6 +63,7 @@ class Coherence(Metric):
     on the leading components reads them off the volume, learned from the training records.
     """
 
+    primary: tuple[str, ...] = param((), "names of the primary quantities; by default chosen as said above")
     quantities: int = param(5, "primary quantities: those that real rows explain best", minimum=1)
     effects: int = param(1, "primary associations of each of them: the strongest", minimum=0)
     alpha: float = param(0.05, "level of every verdict", minimum=0.001, maximum=0.2)
@@ -106,7 +107,7 @@ class Coherence(Metric):
         except _Unassessable as error:
             return self._not_assessable(str(error))
         law = Law.fit(trial.schema, sides[0][0], sides[0][1])
-        primary = law.primary(self.quantities)
+        primary = self._chosen(names) if self.primary else law.primary(self.quantities)
         if not primary:
             return self._not_assessable(
                 "real rows explain less than a quarter of every quantity: there is too little to cohere"
@@ -117,6 +118,14 @@ class Coherence(Metric):
             return self._not_assessable("real pairs of the reference cannot be told from broken ones")
         told = self._told(law, real, synthetic, battery, primary, names, source, sides[2][0])
         return [*told, *self._limits(trial, names, sides)]
+
+    def _chosen(self, names: Sequence[str]) -> list[int]:
+        for name in self.primary:
+            if name not in names:
+                raise PluginError(
+                    f"coherence: primary: there is no quantity '{name}'; known: {', '.join(names)}."
+                )
+        return [names.index(name) for name in self.primary]
 
     def _told(
         self,
@@ -208,7 +217,7 @@ class Coherence(Metric):
         ours, theirs = (broken_limits(trial.schema, names, train, side) for side in (real, synthetic))
         for (name, before), (_, after) in zip(ours, theirs, strict=True):
             share = stats.proportion(int(after.sum()), len(after))
-            note = f"{before.mean():.1%} of real records"
+            note = f"{100 * before.mean():.1f} % of real records"
             yield Score(
                 "coherence", share.value, f"limit: {name}", share.low, share.high, share.method, note=note
             )

@@ -82,7 +82,11 @@ class TableMembership(Metric):
 
     def scores(self, trial: Trial) -> Iterable[Score]:
         reason = too_few(trial) or no_real_points(trial, self.needs)
-        return undefined(self.outputs, reason) if reason else _attack(self.outputs, real_table_points(trial))
+        return (
+            undefined(self.outputs, reason)
+            if reason
+            else _attack(self.outputs, real_table_points(trial), trial.seed)
+        )
 
 
 @dataclass
@@ -104,7 +108,7 @@ class ImageMembership(Metric):
     def scores(self, trial: Trial) -> Iterable[Score]:
         if reason := too_few(trial) or no_real_points(trial, self.needs):
             return undefined(self.outputs, reason)
-        return _attack(self.outputs, real_image_points(trial, self.dimensions))
+        return _attack(self.outputs, real_image_points(trial, self.dimensions), trial.seed)
 
 
 @dataclass
@@ -126,10 +130,10 @@ class JointMembership(Metric):
     def scores(self, trial: Trial) -> Iterable[Score]:
         if reason := too_few(trial) or no_real_points(trial, self.needs):
             return undefined(self.outputs, reason)
-        return _attack(self.outputs, real_joint_points(trial, self.dimensions))
+        return _attack(self.outputs, real_joint_points(trial, self.dimensions), trial.seed)
 
 
-def _attack(outputs: tuple[Output, ...], points: Points) -> list[Score]:
+def _attack(outputs: tuple[Output, ...], points: Points, seed: int) -> list[Score]:
     area, rate = outputs
     n = len(points.train)
     if n < 2:
@@ -145,25 +149,28 @@ def _attack(outputs: tuple[Output, ...], points: Points) -> list[Score]:
     return [
         *found,
         Score.of(rate.name, true_positive_rate(members, others)),
-        Score(rate.name, found_out_p(members, others), item="p"),
+        Score(rate.name, found_out_p(members, others, seed), item="p"),
     ]
 
 
-def found_out_p(members: np.ndarray, others: np.ndarray) -> float:
+def found_out_p(members: np.ndarray, others: np.ndarray, seed: int) -> float:
     """Return the p-value of as many members above the threshold that 1 % of the others pass, or more.
 
     Where nothing was memorised members and others are exchangeable, and the number of members ahead of the r-th
-    other is negative hypergeometric; the level is exact. Members that tie with it are not ahead.
+    other is negative hypergeometric. Equal numbers are ranked by lot, so that the p-value is uniform (randomised test;
+    Lehmann, Romano 2005, section 15.2.1). Members that tie with that other are not ahead.
 
     Args:
         members: Scores of shape (n,).
         others: Scores of shape (m,).
+        seed: Seed of the lot.
     """
     rank = int(np.ceil(FALSE_POSITIVES * (len(others) + 1)))
     threshold = np.sort(others)[-rank]
     ahead = int((members > threshold).sum())
     law = scipy_stats.nhypergeom(len(members) + len(others), len(members), rank)
-    return float(np.clip(law.sf(ahead - 1), 0.0, 1.0))
+    lot = np.random.default_rng(seed).random()
+    return float(np.clip(law.sf(ahead) + lot * law.pmf(ahead), 0.0, 1.0))
 
 
 def density_ratio(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:

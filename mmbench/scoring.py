@@ -230,8 +230,18 @@ def _over_draws(draws: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "reason": "",
             }
             row["ci_method"] = f"range over {len(values)} draws"
+        row |= _common_verdict(group)
         rows.append(row)
     return rows
+
+
+def _common_verdict(draws: pd.DataFrame) -> dict[str, str]:
+    """Return the most frequent verdict over draws, and in how many of them it was given."""
+    verdicts = draws["verdict"].fillna("") if "verdict" in draws else pd.Series("", index=draws.index)
+    if not verdicts.any():
+        return {"verdict": "", "note": ""}
+    counts = verdicts.value_counts()
+    return {"verdict": str(counts.index[0]), "note": f"in {counts.iloc[0]} of {len(draws)} draws"}
 
 
 def with_anchors(scores: pd.DataFrame, anchor_scores: pd.DataFrame) -> pd.DataFrame:

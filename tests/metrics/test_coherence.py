@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mmbench import plugins
-from mmbench.api import TABLE, VOLUME, Evidence, Trial
+from mmbench.api import TABLE, VOLUME, Evidence, PluginError, Trial
 from mmbench.metrics.coherence import Coherence
 from mmbench.scoring import why_not
 
@@ -263,3 +263,12 @@ def test_limits_that_no_real_person_crosses_are_counted(people):
     assert spoilt["limit: a part larger than the whole"].value == pytest.approx(0.1)
     assert spoilt["limit: bmi measured against stated"].value == pytest.approx(0.25, abs=0.05)
     assert "of real records" in spoilt["limit: bmi measured against stated"].note
+
+
+def test_primary_quantities_can_be_named(people):
+    trial = people.trial()
+    found = battery(trial, primary=("lean_l",))
+    assert "slope of lean_l" in found
+    assert "slope of fat_l" not in found
+    with pytest.raises(PluginError, match="no quantity 'fat'; known: fat_l, lean_l"):
+        battery(trial, primary=("fat",))

@@ -68,14 +68,26 @@ def test_p_values_are_uniform_under_real_against_real(lines):
 def test_the_benchmark_names_what_lies_outside(benchmark):
     rng = np.random.default_rng(0)
     values = rng.standard_normal(200)
+    p = rng.random(200) ** 2
     scores = pd.DataFrame(
-        {"output": "x", "value": values, "low": values - 1, "high": values + 1, "p": rng.random(200) ** 2}
-    )
+        {"output": "x", "value": values, "low": values - 1, "high": values + 1, "p": p, "alarm": p}
+    ).assign(least=-np.inf, most=np.inf)
     line = benchmark.summarise(scores, "m", "real", 100)
     assert line.coverage == pytest.approx(0.68, abs=0.1)
     assert line.width == pytest.approx(1 / 1.96, abs=0.06)
     assert "coverage" in line.wrong
     assert "not uniform" in line.wrong
-    right = scores.assign(low=values - 1.96, high=values + 1.96, p=rng.random(200))
+    uniform = rng.random(200)
+    right = scores.assign(low=values - 1.96, high=values + 1.96, p=uniform, alarm=uniform)
     assert benchmark.summarise(right, "m", "real", 100).wrong == ""
     assert benchmark.band(0.95, 200) == pytest.approx((0.92, 0.98), abs=0.001)
+
+
+def test_only_scores_near_an_end_of_their_range_may_be_held_too_often(benchmark):
+    values = np.random.default_rng(0).uniform(0, 0.1, 200)
+    scores = pd.DataFrame(
+        {"output": "x", "value": values, "low": 0.0, "high": 1.0, "p": np.nan, "alarm": np.nan}
+    )
+    near, far = (scores.assign(least=least, most=1.0) for least in (0.0, -1.0))
+    assert benchmark.summarise(near, "m", "real", 100).wrong == ""
+    assert "coverage 100.0%" in benchmark.summarise(far, "m", "real", 100).wrong

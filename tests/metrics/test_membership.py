@@ -146,9 +146,9 @@ def test_what_cannot_be_scored_gives_a_reason(people):
 
 def test_being_found_out_has_an_exact_p(people):
     rng = np.random.default_rng(0)
-    p = [found_out_p(rng.standard_normal(360), rng.standard_normal(120)) for _ in range(2000)]
-    for level in (0.05, 0.2):
-        assert np.mean(np.array(p) <= level) <= level + 0.015
+    p = [found_out_p(rng.standard_normal(360), rng.standard_normal(120), seed) for seed in range(2000)]
+    for level in (0.05, 0.2, 0.8):
+        assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=0.03)
     copied = alarms(people.trial(people.trial().train.take(np.arange(120))))
     assert set(copied) == {f"{space}-membership-tpr" for space in SPACES}
     assert max(copied.values()) <= 1e-6
