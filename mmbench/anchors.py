@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from mmbench.api import Evidence
+from mmbench.api import Evidence, Response
 from mmbench.cohort import Cohort, Volumes
+from mmbench.sweep import Given
 
 
 def destroyed(
@@ -41,6 +42,42 @@ def destroyed(
         case "copies":
             return train.take(rng.integers(0, len(train), n))
     raise ValueError(f"unknown kind of destroyed reference: {how}")
+
+
+NEAREST, FEWEST_NEAREST = 0.2, 5
+"""Share of real people who stand for a number, and their least number: fewer say little, more blur the curve."""
+
+
+def responses(side: Evidence, sweep: Sequence[Given]) -> tuple[Response, ...]:
+    """Return what real people have at the values of a sweep, in place of records that were drawn there.
+
+    Args:
+        side: Real subjects, destroyed or not.
+        sweep: The values. At a level stand all who have it, at a number the fifth (at least five) of those with a value
+            that is nearest to it by rank; a value that nobody has is left out.
+    """
+    found = []
+    for given in sweep:
+        values = side.cohort.rows[given.column]
+        if side.cohort.schema[given.column].discrete:
+            rows = np.flatnonzero(values == given.value)
+        else:
+            rows = _nearest(values.to_numpy(float), float(given.value))
+        if len(rows):
+            found.append(Response(given.column, given.value, side.take(rows)))
+    return tuple(found)
+
+
+def _nearest(values: np.ndarray, value: float) -> np.ndarray:
+    known = np.flatnonzero(np.isfinite(values))
+    ordered = np.sort(values[known])
+
+    def rank(of: np.ndarray) -> np.ndarray:
+        return np.asarray(np.searchsorted(ordered, of, "left") + np.searchsorted(ordered, of, "right"))
+
+    distance = np.abs(rank(values[known]) - rank(np.array([value])))
+    nearest = np.argsort(distance, kind="stable")[: max(int(np.ceil(NEAREST * len(known))), FEWEST_NEAREST)]
+    return np.sort(known[nearest])
 
 
 def _permuted_pairs(floor: Evidence, order: np.ndarray) -> Evidence:

@@ -48,6 +48,7 @@ __all__ = [
     "PluginError",
     "Quantity",
     "Report",
+    "Response",
     "Run",
     "Sample",
     "SampleError",
@@ -167,7 +168,7 @@ class Generator(ABC):
     needs: ClassVar[frozenset[str] | None] = None
     """What the training cohort must have; ``None`` for all that it samples."""
     conditional: ClassVar[bool] = False
-    """Whether :meth:`sample` takes ``given``."""
+    """Whether :meth:`sample` takes ``given``: every row then has the given values, and all else follows them."""
     handles_missing: ClassVar[bool] = True
     """Whether it copes with missing values in the training table."""
     copies_training_data: ClassVar[bool] = False
@@ -188,7 +189,8 @@ class Generator(ABC):
         Args:
             n: Number of records.
             seed: Seed of every random draw.
-            given: Column values to condition on; only where ``conditional``.
+            given: Column values that every record must have, each a number or a level of the schema; only where
+                ``conditional``.
         """
 
     def save(self, folder: Path) -> None:
@@ -353,6 +355,22 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Response:
+    """Records drawn with one column given.
+
+    Attributes:
+        column: The column.
+        value: What it was given: a number or a level.
+        evidence: The records, whose rows have that value, with measured quantities but no features. Among real people
+            those nearest to a number; a record of several responses has one identifier in all of them.
+    """
+
+    column: str
+    value: Any
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
 class Trial:
     """What a metric compares.
 
@@ -361,12 +379,15 @@ class Trial:
         synthetic: Samples under test, as many as ``reference`` has.
         train: Real subjects that the generators learned from.
         seed: Seed of every random draw in the metric.
+        responses: Synthetic records at given values of swept columns, in the order of the sweep; empty where the
+            generator takes no conditions, nothing is swept, or this is not its first draw.
     """
 
     reference: Evidence
     synthetic: Evidence
     train: Evidence
     seed: int
+    responses: tuple[Response, ...] = ()
     _memo: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -401,6 +422,8 @@ class Metric(ABC):
     """Modalities that both sides must have."""
     needs_composition: ClassVar[bool] = False
     """Whether measured quantities are needed."""
+    needs_responses: ClassVar[bool] = False
+    """Whether records at given values are needed: :attr:`Trial.responses`."""
     null: ClassVar[Literal["pairs", "columns", "uniform", "noise", "copies"]]
     """Destroyed reference that marks the bad end: volumes permuted against rows; columns permuted; columns
     drawn uniformly; voxels drawn independently, and measured anew; training records copied."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmbench import measuring, plugins, scoring, store
-from mmbench.api import Evidence, Extractor, Generator, Sample, Trial
+from mmbench.api import Evidence, Extractor, Generator, Response, Sample, Trial
 from mmbench.cohort import Cohort, Geometry, Volumes, load_cohort, write_cohort
 from mmbench.context import WorkContext, derive_seed, seed_everything
 from mmbench.errors import CohortError, SampleError
@@ -31,6 +31,7 @@ from mmbench.plan import (
     metrics_key,
 )
 from mmbench.store import EXTRACTOR, REAL, Run
+from mmbench.sweep import Given, departure
 
 ANCHORS = "anchors"
 """Pseudo-cell that computes ceilings and nulls."""
@@ -125,10 +126,9 @@ class CellWork:
             found.to_parquet(folder / "scores.parquet")
 
         keys = [self._measured_key(self._role_key(role)) for role in REAL_ROLES]
-        folder = self.run.cell_folder(REAL) / "scores"
-        self._step(
-            "score", folder, store.key(metrics=metrics_key(self.plan.metrics), real=keys, seed=seed), make
-        )
+        swept = {"sweep": [dataclasses.asdict(given) for given in self.plan.sweep]} if self.plan.sweep else {}
+        key = store.key(metrics=metrics_key(self.plan.metrics), real=keys, seed=seed, **swept)
+        self._step("score", self.run.cell_folder(REAL) / "scores", key, make)
 
     def _do_generator(self, cell: Cell) -> None:
         step_of = self._sampling(cell)
@@ -138,11 +138,38 @@ class CellWork:
             self._step("sample", draw / "sample", sample_key, make)
             self.enter("measure")
             synthetic = self._measured(draw / "measured", load_cohort(draw / "sample"), sample_key)
+            key = self._measured_key(sample_key)
+            responses: tuple[Response, ...] = ()
+            if self.plan.sweep and cell.conditional and sample_seed == self.plan.sample_seeds[0]:
+                keys, responses = self._responses(draw / "given", partial(step_of, sample_seed))
+                key = store.key(draw=key, given=keys)
             self.enter("score")
-            self._score(cell, sample_seed, synthetic, self._measured_key(sample_key))
+            self._score(cell, sample_seed, synthetic, responses, key)
 
-    def _sampling(self, cell: Cell) -> Callable[[int], _Draw]:
-        """Return the function that gives the key of a draw, by its seed, and the function that makes it."""
+    def _responses(
+        self, folder: Path, step_of: Callable[[Given], _Draw]
+    ) -> tuple[list[str], tuple[Response, ...]]:
+        """Draw records at every value of the sweep and measure them; return their keys and them.
+
+        Each value is a step of its own, so that one more repeats none of the others.
+        """
+        keys, found = [], []
+        for place, given in enumerate(self.plan.sweep):
+            here = folder / str(place)
+            sample_key, make = step_of(given)
+            self._step("sample", here / "sample", sample_key, make)
+            self.enter("measure")
+            # Nothing asks for features of these, and they cost as much as those of a whole draw.
+            evidence = self._composed(here / "measured", load_cohort(here / "sample"), sample_key)
+            keys.append(composition_key(sample_key, self.plan.measurer))
+            found.append(Response(given.column, given.value, evidence))
+        return keys, tuple(found)
+
+    def _sampling(self, cell: Cell) -> Callable[..., _Draw]:
+        """Return the function that gives the key of a draw, by its seed, and the function that makes it.
+
+        That of a generator takes what it is given as a second argument.
+        """
         if cell.recorded:
             return partial(self._recorded_step, cell)
         return _Fitted(self, cell).sample_step if cell.plugin else partial(self._pair_step, cell)
@@ -179,11 +206,18 @@ class CellWork:
         keys = [read_json(path / store.STEP)["key"] for path in drawn]
         return store.key(step="pair", components=keys, seed=seed), make
 
-    def _score(self, cell: Cell, sample_seed: int, synthetic: Evidence, measured_key: str) -> None:
+    def _score(
+        self,
+        cell: Cell,
+        sample_seed: int,
+        synthetic: Evidence,
+        responses: tuple[Response, ...],
+        measured_key: str,
+    ) -> None:
         seed = derive_seed("score", cell.generator, cell.fit_seed, sample_seed)
 
         def make(folder: Path) -> Mapping[str, Any]:
-            trial = Trial(self.run.real("reference"), synthetic, self.run.real("train"), seed)
+            trial = Trial(self.run.real("reference"), synthetic, self.run.real("train"), seed, responses)
             common = {
                 "cohort": self.run.cohort.name,
                 "generator": cell.generator,
@@ -260,23 +294,26 @@ class _Fitted:
         self._train = work.run.cohort.take(work.run.roles.train)
         self._key = fit_key(cell, work._role_key("train"), work.context.device, work.threads, work.budget)
 
-    def sample_step(self, sample_seed: int) -> _Draw:
+    def sample_step(self, sample_seed: int, given: Given | None = None) -> _Draw:
         """Return the key of a draw and the function that makes it."""
-        n = len(self._work.run.roles.reference)
-        seed = derive_seed("sample", self._cell.generator, self._cell.fit_seed, sample_seed)
+        n = len(self._work.run.roles.reference) if given is None else given.records
+        condition = {} if given is None else {given.column: given.value}
+        parts = ["sample", self._cell.generator, self._cell.fit_seed, sample_seed]
+        seed = derive_seed(*parts, *(part for pair in condition.items() for part in pair))
 
         def make(folder: Path) -> Mapping[str, Any]:
             generator = self._fitted()
             self._work.enter("sample")
             seed_everything(seed)
-            drawn = generator.sample(n, seed)
+            drawn = generator.sample(n, seed, condition) if condition else generator.sample(n, seed)
             geometry = self._train.volumes.geometry if self._train.volumes is not None else None
-            write_cohort(
-                synthetic_cohort(drawn, n, self._cell, self._train, geometry), folder, fingerprint=False
-            )
-            return {"seed": seed, "fit": self._key}
+            cohort = synthetic_cohort(drawn, n, self._cell, self._train, geometry, given)
+            write_cohort(cohort, folder, fingerprint=False)
+            return {"seed": seed, "fit": self._key, "given": condition}
 
-        return store.key(step="sample", fit=self._key, n=n, seed=seed), make
+        # A key of plain draws that names no condition is that of runs made before there were any.
+        named = {"given": condition} if condition else {}
+        return store.key(step="sample", fit=self._key, n=n, seed=seed, **named), make
 
     def _fitted(self) -> Generator:
         if self._generator is not None:
@@ -315,11 +352,18 @@ class _Fitted:
         return seed
 
 
-def synthetic_cohort(drawn: Sample, n: int, cell: Cell, train: Cohort, geometry: Geometry | None) -> Cohort:
+def synthetic_cohort(
+    drawn: Sample,
+    n: int,
+    cell: Cell,
+    train: Cohort,
+    geometry: Geometry | None,
+    given: Given | None = None,
+) -> Cohort:
     """Check what a generator returned and make a cohort of it.
 
     Raises:
-        SampleError: Columns, levels, number of records, or volumes are not as promised.
+        SampleError: Columns, levels, number of records, or volumes are not as promised, or a row has not the given value.
     """
     table = None
     if "table" in cell.modalities:
@@ -334,12 +378,16 @@ def synthetic_cohort(drawn: Sample, n: int, cell: Cell, train: Cohort, geometry:
             table = schema.coerce(drawn.table.reset_index(drop=True), f"{cell.generator}, synthetic table")
         except CohortError as error:
             raise SampleError(str(error)) from error
+        if given is not None and (wrong := departure(given, schema, table)):
+            raise SampleError(f"{cell.generator}: {wrong}.")
     volumes = None
     if "volume" in cell.modalities:
         if drawn.volumes is None or geometry is None:
             raise SampleError(f"{cell.generator}: returned no volumes.")
         volumes = Volumes(_Stream(drawn.volumes, n, geometry, cell.generator), geometry)
-    ids = np.array([f"syn-{i:05d}" for i in range(1, n + 1)])
+    # Records at different values are different ones, and their identifiers say so.
+    prefix = "syn" if given is None else f"{given.column}={given.value}"
+    ids = np.array([f"{prefix}-{i:05d}" for i in range(1, n + 1)])
     return Cohort(cell.generator, train.schema, ids, table, volumes)
 
 

@@ -170,7 +170,11 @@ def _print_plan(config: Config) -> None:
     with tempfile.TemporaryDirectory(prefix=".mmbench-") as scratch:
         with make_display(_console()) as display:
             inputs = load_inputs(config, Path(scratch), display)
-        print_plan(_console(stderr=False), make_plan(config, inputs.cohort, inputs.samples), Path("runs"))
+        print_plan(
+            _console(stderr=False),
+            make_plan(config, inputs.cohort, inputs.samples, inputs.roles),
+            Path("runs"),
+        )
 
 
 def _created(config: Config, out: Path | None) -> Run:

@@ -73,6 +73,8 @@ class Config(_Strict):
     """The measurer, with parameters if it takes some; by default the first whose channels are there."""
     extractor: str | dict[str, dict[str, Any]] | None = "random-cnn"
     """The extractor of image features, with parameters if it takes some."""
+    sweep: str | dict[str, tuple[bool | int | float | str, ...]] | None = "auto"
+    """What conditional generators are given: ``auto``, the values of each column, or nothing."""
     execution: Execution = Execution()
     report: Reporting = Reporting()
 

@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from mmbench import plugins, store
-from mmbench.api import Extractor, Generator, Measurer
-from mmbench.cohort import Cohort, Geometry
+from mmbench.api import BOTH, Extractor, Generator, Measurer
+from mmbench.cohort import Cohort, Geometry, Roles
 from mmbench.config import Config
 from mmbench.errors import ConfigError, PluginError, did_you_mean
 from mmbench.inputs import Samples
+from mmbench.sweep import Given, make_sweep
 
 _PAIR = re.compile(r"^pair\(\s*(?P<table>[^(),]+?)\s*,\s*(?P<volume>[^(),]+?)\s*\)$")
 USE = "use"
@@ -36,6 +37,7 @@ class Cell:
         copies: Whether its samples hold training records as they are.
         not_applicable: Why it cannot run on this cohort, empty if it can.
         recorded: Whether its samples exist already; ``generator`` is their name.
+        conditional: Whether it draws records at given values of columns, rows with their volumes.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Cell:
     copies: bool
     not_applicable: str = ""
     recorded: bool = False
+    conditional: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,23 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a run will do."""
+    """Everything that a run will do.
+
+    Attributes:
+        cells: Fits, samples that exist already, and pairs.
+        metrics: What is computed.
+        sample_seeds: Draws from each fit.
+        measurer: Reads quantities off volumes.
+        extractor: Makes feature vectors of volumes.
+        sweep: What conditional cells are given; empty where none is conditional or nothing asks for it.
+    """
 
     cells: tuple[Cell, ...]
     metrics: tuple[Planned, ...]
     sample_seeds: tuple[int, ...]
     measurer: Planned | None
     extractor: Planned | None
+    sweep: tuple[Given, ...] = ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
@@ -82,20 +95,27 @@ class Plan:
         metrics = [Planned(**metric) for metric in data["metrics"]]
         seeds = tuple(data["sample_seeds"])
         measurer, extractor = (data[role] and Planned(**data[role]) for role in ("measurer", "extractor"))
-        return cls(tuple(cells), tuple(metrics), seeds, measurer, extractor)
+        sweep = tuple(Given(**given) for given in data.get("sweep", ()))
+        return cls(tuple(cells), tuple(metrics), seeds, measurer, extractor, sweep)
 
 
-def make_plan(config: Config, cohort: Cohort, samples: Mapping[str, Samples] = MappingProxyType({})) -> Plan:
+def make_plan(
+    config: Config,
+    cohort: Cohort,
+    samples: Mapping[str, Samples] = MappingProxyType({}),
+    roles: Roles | None = None,
+) -> Plan:
     """Return the plan of a run on a cohort.
 
     Args:
         config: The configuration.
         cohort: The real cohort.
         samples: Samples that exist already, by name.
+        roles: Who of the cohort does what; where it is not known yet, everybody does everything.
 
     Raises:
         PluginError: A plug-in is unknown or a parameter does not fit.
-        ConfigError: A pair is malformed, or nothing is left to do.
+        ConfigError: A pair is malformed, the sweep does not fit the table, or nothing is left to do.
     """
     if not config.generators and not samples:
         raise ConfigError("generators: name at least one; `mmbench list generators` shows them.")
@@ -110,7 +130,14 @@ def make_plan(config: Config, cohort: Cohort, samples: Mapping[str, Samples] = M
         metric.build("metrics")
     measurer = choose_measurer(config.measurer, cohort)
     extractor = choose_extractor(config.extractor, cohort)
-    return Plan(tuple(cells.values()), metrics, config.sample_seeds, measurer, extractor)
+    train, reference = (
+        (cohort, len(cohort)) if roles is None else (cohort.take(roles.train), len(roles.reference))
+    )
+    sweep = make_sweep(config.sweep, train, reference)
+    asked = any(plugins.load("metrics", metric.name).needs_responses for metric in metrics)
+    if not asked or measurer is None or not any(cell.conditional for cell in cells.values()):
+        sweep = ()
+    return Plan(tuple(cells.values()), metrics, config.sample_seeds, measurer, extractor, sweep)
 
 
 def _recorded_cell(name: str, samples: Samples, config: Config) -> Cell:
@@ -211,6 +238,7 @@ def _add(
             raise ConfigError(f"generators: '{label}' must read pair(TABULAR, VOLUME).") from None
         raise PluginError(f"generators: {error}") from None
     generator: Generator = plugin(**plugins.checked(plugin, values, f"generators.{label}"))
+    modalities = generator.modalities & cohort.modalities
     cells[cell_id] = cell = Cell(
         cell_id,
         label,
@@ -218,9 +246,10 @@ def _add(
         values,
         seed,
         (),
-        tuple(sorted(generator.modalities & cohort.modalities)),
+        tuple(sorted(modalities)),
         generator.copies_training_data,
         _why_not(generator, cohort),
+        conditional=generator.conditional and modalities == BOTH,
     )
     return cell
 

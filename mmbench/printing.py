@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,19 @@ def print_plan(console: Console, plan: Plan, earlier: Path) -> None:
         f"metrics: {metrics}",
         f"measurer: {plan.measurer.name if plan.measurer else 'none'}; "
         f"extractor: {plan.extractor.name if plan.extractor else 'none'}",
+        *_sweep_lines(plan),
         f"expected time and memory are those of earlier runs under {earlier}/ with the same parameters",
     ):
         console.print(line, markup=False, highlight=False)
+
+
+def _sweep_lines(plan: Plan) -> Iterator[str]:
+    for column in dict.fromkeys(given.column for given in plan.sweep):
+        swept = [given for given in plan.sweep if given.column == column]
+        values = ", ".join(
+            f"{one.value:g}" if isinstance(one.value, float) else str(one.value) for one in swept
+        )
+        yield f"conditional cells are given {column}: {values}; {swept[0].records} records each"
 
 
 def print_scores(console: Console, scores: pd.DataFrame) -> None:

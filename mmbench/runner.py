@@ -44,7 +44,8 @@ def create(config: Config, folder: Path, display: Display) -> Run:
         scratch = folder / "scratch"
         scratch.mkdir()
         inputs = load_inputs(config, scratch, display)
-        plan, roles = make_plan(config, inputs.cohort, inputs.samples), inputs.roles
+        roles = inputs.roles
+        plan = make_plan(config, inputs.cohort, inputs.samples, roles)
         saved = load_cohort(save_cohort(inputs.cohort, folder / "cohort"))
         samples = _kept_samples(inputs, folder)
         del inputs

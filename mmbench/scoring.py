@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mmbench import anchors, store
 from mmbench.api import Cohort, Context, Evidence, Extractor, Metric, Score, Trial
 from mmbench.measuring import measure
 from mmbench.plan import Plan, Planned
+from mmbench.sweep import Given
 
 
 def score(
@@ -65,6 +66,11 @@ def why_not(metric: Metric, trial: Trial) -> str:
             return f"needs {' and '.join(sorted(metric.needs))}; there is no {' and '.join(sorted(absent))}"
         if metric.needs_composition and side.composition is None:
             return "needs measured quantities; no measurer fits these volumes"
+    if metric.needs_responses and not trial.responses:
+        return (
+            "needs records at given values: the generator takes no conditions, nothing is swept, "
+            "or this is not its first draw"
+        )
     return ""
 
 
@@ -168,7 +174,8 @@ def anchor_rows(
     """
     rows: list[dict[str, Any]] = []
     applicable: dict[str, list[Planned]] = {}
-    trial = Trial(roles["reference"], roles["floor"], roles["train"], seed)
+    floor = roles["floor"]
+    trial = Trial(roles["reference"], floor, roles["train"], seed, anchors.responses(floor, plan.sweep))
     for planned in plan.metrics:
         metric: Metric = planned.build("metrics")
         rows += _score_metric(planned, trial, {"cohort": cohort_name, "generator": "ceiling"})
@@ -186,7 +193,7 @@ def anchor_rows(
         def read(cohort: Cohort, measurer: Planned | None = measurer) -> Evidence:
             return measure(cohort, measurer, extractor, context)
 
-        draws += _null_draws(how, metrics, roles, seed, read, cohort_name)
+        draws += _null_draws(how, metrics, roles, seed, read, cohort_name, plan.sweep)
     return as_scores(rows + _over_draws(draws))
 
 
@@ -197,13 +204,15 @@ def _null_draws(
     seed: int,
     read: Callable[[Cohort], Evidence],
     cohort_name: str,
+    sweep: Sequence[Given],
 ) -> list[dict[str, Any]]:
     """Score metrics that share a kind of destroyed reference; each draw is made once for all of them."""
     built: list[Metric] = [planned.build("metrics") for planned in metrics]
     rows = []
     for draw in range(max(metric.null_draws for metric in built)):
         bad = anchors.destroyed(how, roles["train"], roles["floor"], seed + draw, read)
-        broken = Trial(roles["reference"], bad, roles["train"], seed + draw)
+        answers = anchors.responses(bad, sweep)
+        broken = Trial(roles["reference"], bad, roles["train"], seed + draw, answers)
         for planned, metric in zip(metrics, built, strict=True):
             if draw < metric.null_draws:
                 rows += _score_metric(planned, broken, {"cohort": cohort_name, "generator": "null"})

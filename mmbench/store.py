@@ -9,6 +9,7 @@
     cells/real/         ceiling and nulls: what the real subjects score against each other
     cells/real/extractor/   what the feature extractor learned, and the sha256 of its weights
     cells/<cell>/       status.json, log.txt, curves.jsonl, model/, draws/<seed>/{sample,measured,scores}/
+    cells/<cell>/draws/<seed>/given/<place in the sweep>/{sample,measured}/     records at given values
     scores.parquet      all scores, tidy: one row a cell, draw, score and item
     report/
 """

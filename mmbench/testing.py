@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmbench.anchors import responses
 from mmbench.api import Cohort, Column, Evidence, Generator, Geometry, Metric, Schema, Trial, Volumes
 from mmbench.cell import synthetic_cohort
 from mmbench.context import WorkContext, seed_everything
 from mmbench.plan import Cell
+from mmbench.sweep import AUTO, Given, make_sweep
 
 
 def toy_cohort(n: int = 40, seed: int = 0, channels: int = 1) -> Cohort:
@@ -73,6 +75,7 @@ def check_generator(generator: Generator, cohort: Cohort, folder: Path) -> Cohor
 
     Raises:
         AssertionError: A promise is broken; the message says which.
+        SampleError: A sample is not of the promised kind and size, or its rows have not the value that was given.
     """
     name = type(generator).__name__
     before = cohort.fingerprint()
@@ -81,12 +84,13 @@ def check_generator(generator: Generator, cohort: Cohort, folder: Path) -> Cohor
     generator.fit(cohort, WorkContext(seed=1, folder=folder))
     _require(cohort.fingerprint() == before, f"{name}.fit changed the training cohort")
 
-    def draw(n: int, seed: int, source: Generator = generator) -> Cohort:
+    def draw(n: int, seed: int, source: Generator = generator, given: Given | None = None) -> Cohort:
         seed_everything(seed)
         modalities = tuple(sorted(source.modalities & cohort.modalities))
         cell = Cell("exam", name, "", {}, 0, (), modalities, source.copies_training_data)
         geometry = cohort.volumes.geometry if cohort.volumes is not None else None
-        lazy = synthetic_cohort(source.sample(n, seed), n, cell, cohort, geometry)
+        drawn = source.sample(n, seed, {given.column: given.value}) if given else source.sample(n, seed)
+        lazy = synthetic_cohort(drawn, n, cell, cohort, geometry, given)
         if lazy.volumes is None:
             return lazy
         whole = Volumes(lazy.volumes.stack(), lazy.volumes.geometry)
@@ -96,6 +100,13 @@ def check_generator(generator: Generator, cohort: Cohort, folder: Path) -> Cohor
     _require(len(first) == 7, f"{name}.sample(7) gave {len(first)} records")
     _require(first.fingerprint() == draw(7, 3).fingerprint(), f"{name}: the same seed gave another sample")
     _require(first.fingerprint() != draw(7, 4).fingerprint(), f"{name}: another seed gave the same sample")
+    for given in make_sweep(AUTO, cohort, 1) if generator.conditional else ():
+        what = f"{name}, given {given.column} = {given.value}"
+        at_value = draw(7, 3, given=given)
+        _require(
+            at_value.fingerprint() == draw(7, 3, given=given).fingerprint(),
+            f"{what}: the same seed gave another sample",
+        )
     if generator.persistent:
         saved = folder / "model"
         saved.mkdir()
@@ -133,8 +144,17 @@ def check_metric(metric: Metric, trial: Trial) -> None:
 
 
 def toy_trial(n: int = 40, seed: int = 0) -> Trial:
-    """Return a trial of three independent toy cohorts with measured radius and simple features."""
-    return Trial(_toy_evidence(n, seed), _toy_evidence(n, seed + 1), _toy_evidence(3 * n, seed + 2), seed)
+    """Return a trial of three independent toy cohorts with measured radius and simple features.
+
+    Synthetic records near a value stand for those that were drawn there.
+    """
+    reference, synthetic, train = (
+        _toy_evidence(n, seed),
+        _toy_evidence(n, seed + 1),
+        _toy_evidence(3 * n, seed + 2),
+    )
+    answers = responses(synthetic, make_sweep(AUTO, train.cohort, n))
+    return Trial(reference, synthetic, train, seed, answers)
 
 
 def _toy_evidence(n: int, seed: int) -> Evidence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,27 @@ ACROSS = 7
 """Most small plots side by side."""
 TALLEST = 4.0
 """Bars higher than so many flat ones are cut off, so that one wild generator does not flatten the others."""
+
+
+@dataclass(frozen=True)
+class ResponseCurve:
+    """A quantity against the values of a column that generators were given.
+
+    Attributes:
+        label: The column, with its unit.
+        quantity: The quantity.
+        values: As text, from left to right.
+        discrete: Whether they are levels; otherwise they are numbers.
+        real: Mean and ends of its interval among real people, shape (values, 3).
+        drawn: The same of each generator, by name, NaN where there is none.
+    """
+
+    label: str
+    quantity: str
+    values: Sequence[str]
+    discrete: bool
+    real: np.ndarray
+    drawn: Mapping[str, np.ndarray]
 
 
 def difference_maps(
@@ -191,3 +213,63 @@ def _rank_bars(axes: Axes, bins: np.ndarray, chance: float, colour: str) -> None
         axes.axhspan(flat - chance, flat + chance, color=INK, alpha=0.12, lw=0)
     axes.axhline(flat, color=INK, lw=1.2)
     axes.set_ylim(0, TALLEST * flat)
+
+
+def responses(curves: Sequence[ResponseCurve], palette: Mapping[str, str]) -> bytes:
+    """Draw a row of small plots for each quantity, one for each column: generators' points on the real curve; SVG.
+
+    Args:
+        curves: What is drawn.
+        palette: Colour of each generator.
+    """
+    quantities = list(dict.fromkeys(curve.quantity for curve in curves))
+    columns = list(dict.fromkeys(curve.label for curve in curves))
+    names = list(dict.fromkeys(name for curve in curves for name in curve.drawn))
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(len(quantities), len(columns), squeeze=False, sharey="row", sharex="col")
+        for axes in panels.ravel():
+            axes.set_visible(False)
+        for curve in curves:
+            q, c = quantities.index(curve.quantity), columns.index(curve.label)
+            axes = panels[q, c]
+            axes.set_visible(True)
+            _response(axes, curve, names, palette)
+            axes.tick_params(labelbottom=q == len(quantities) - 1, labelleft=c == 0)
+            if c == 0:
+                axes.set_ylabel(wrap(shorten(curve.quantity, 40), 20), fontsize=8)
+            if q == len(quantities) - 1:
+                axes.set_xlabel(shorten(curve.label, 40))
+        handles = {
+            label: one
+            for axes in panels.ravel()
+            for one, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside lower right", ncols=min(len(handles), 4))
+
+    return render(11, 1.35 * len(quantities) + 0.9, draw, "svg")
+
+
+def _response(axes: Axes, curve: ResponseCurve, names: Sequence[str], palette: Mapping[str, str]) -> None:
+    x = np.arange(len(curve.values)) if curve.discrete else np.array([float(value) for value in curve.values])
+    value, low, high = curve.real.T
+    width = float(np.ptp(x)) or 1.0
+    if curve.discrete:
+        # Between levels there is nobody.
+        axes.errorbar(x, value, [value - low, high - value], fmt="_", color=INK, ms=16, lw=5, alpha=0.25)
+        axes.plot(x, value, "_", color=INK, ms=16, mew=1.6, label="real people")
+        axes.set_xticks(x, [shorten(text, 14) for text in curve.values])
+        axes.set_xlim(-0.6, len(x) - 0.4)
+    else:
+        axes.fill_between(x, low, high, color=INK, alpha=0.15, lw=0)
+        axes.plot(x, value, color=INK, lw=1.4, label="real people")
+    for k, name in enumerate(names):
+        if name in curve.drawn:
+            # Side by side, or one would hide the other.
+            there = x + (k - (len(names) - 1) / 2) * 0.022 * width * (2 if curve.discrete else 1)
+            mean, lower, upper = curve.drawn[name].T
+            colour = palette.get(name, INK)
+            axes.vlines(there, lower, upper, color=colour, lw=1.8)
+            axes.plot(there, mean, "o", color=colour, ms=4.5, mec="white", mew=0.6, label=shorten(name, 34))
+    axes.grid(axis="y", color=GRID, lw=0.6)
+    axes.set_axisbelow(True)

@@ -17,7 +17,17 @@ from markupsafe import Markup
 
 from mmbench.api import Card, Report, Run
 
-from . import _coherence, _coherence_pictures, _findings, _format, _pictures, _records, _scores, figures
+from . import (
+    _coherence,
+    _coherence_pictures,
+    _findings,
+    _format,
+    _pictures,
+    _records,
+    _responses,
+    _scores,
+    figures,
+)
 from ._coherence import Judged
 from ._format import number
 from ._scores import Board
@@ -159,6 +169,7 @@ def _section(run: Run, label: str, prefix: str) -> dict[str, Any]:
         "quantities": _records.quantities(run),
         "ruler": _coherence_pictures.ruler(run, headlines, palette, prefix),
         "coherence": _verdicts(run, judged, palette, prefix),
+        "responses": _responses.picture(run, palette, prefix),
         "training": _pictures.training(run, palette, prefix),
         "distribution_rows": _pictures.distribution_rows(run, curves),
         "group_names": [curve.name for curve in curves],
@@ -167,7 +178,7 @@ def _section(run: Run, label: str, prefix: str) -> dict[str, Any]:
     section["distributions"] = _pictures.distributions(run, curves, prefix)
     section["associations"], section["association_rows"] = _pictures.association_maps(run, curves, prefix)
     section["composition"], section["composition_rows"] = _pictures.composition(run, curves, prefix)
-    kinds = ("ruler", "montage", "distributions", "associations", "composition", "training")
+    kinds = ("ruler", "responses", "montage", "distributions", "associations", "composition", "training")
     section["pictures"] = [section[kind] for kind in kinds if section[kind] is not None]
     if section["coherence"]:
         section["pictures"] += section["coherence"]["pictures"]

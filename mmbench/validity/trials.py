@@ -41,7 +41,7 @@ def trial_of(domain: Domain, sides: Sides, seed: int) -> Trial:
     """Return arrays as a trial of tables with continuous columns, or of image features in one block."""
     make = _as_table if domain == "table" else _as_features
     evidence = {role: make(np.asarray(x, float), role) for role, x in sides._asdict().items()}
-    return Trial(**evidence, seed=seed)
+    return Trial(evidence["reference"], evidence["synthetic"], evidence["train"], seed)
 
 
 def arrays_of(trial: Trial) -> Sides:
