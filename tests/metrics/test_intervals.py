@@ -80,6 +80,9 @@ def test_the_benchmark_names_what_lies_outside(benchmark):
     uniform = rng.random(200)
     right = scores.assign(low=values - 1.96, high=values + 1.96, p=uniform, alarm=uniform)
     assert benchmark.summarise(right, "m", "real", 100).wrong == ""
+    bounds = scores.assign(output="coherence", low=values - 1.96, high=values + 1.96, p=np.sqrt(uniform))
+    assert "p" not in benchmark.summarise(bounds, "m", "real", 100).wrong
+    assert "not uniform" in benchmark.summarise(bounds.assign(p=uniform**2), "m", "real", 100).wrong
     assert benchmark.band(0.95, 200) == pytest.approx((0.92, 0.98), abs=0.001)
 
 
