@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from mmbench.api import Schema
 
-from ._conditional import Design, Ridge, Scale
+from ._conditional import BENDS, REACH, Design, Ridge, Scale
 from ._explanations import Scatter, best, explanations
 from ._kappa import Index, Scorer, Scores, standard_error
 from ._same_law import Conditional, MaxTest, conditional_two_sample, max_test
@@ -54,16 +54,19 @@ class Law:
         residuals: Leave-one-out residuals of the training records, shape (n, q).
         explained: Share of each quantity's variance that rows explain, shape (q,).
         scorer: Log-odds that quantities belong to a row.
+        readable: Effects of which quantities explain at least ``EXPLAINED``, by position, best first.
     """
 
     labels: tuple[str, ...]
     residuals: np.ndarray
     explained: np.ndarray
     scorer: Scorer
+    readable: tuple[int, ...]
     _design: Design
     _scale: Scale
     _ridge: Ridge
     _strength: np.ndarray
+    _reader: Ridge
 
     @classmethod
     def fit(cls, schema: Schema, rows: pd.DataFrame, values: np.ndarray) -> Law:
@@ -79,17 +82,22 @@ class Law:
         ridge = Ridge.fit(x, y)
         variance = np.maximum(y.var(axis=0), 1e-12)
         explained = 1 - (ridge.residuals**2).mean(axis=0) / variance
-        linear = partial_slopes(x[:, : len(design.labels)], y)
+        effects = x[:, : len(design.labels)]
+        linear = partial_slopes(effects, y)
         strength = np.abs(linear.values / np.maximum(linear.influence.std(axis=0), 1e-12)) * np.sqrt(len(x))
+        reader = Ridge.fit(_bent(y), effects)
+        told = 1 - (reader.residuals**2).mean(axis=0) / np.maximum(effects.var(axis=0), 1e-12)
         return cls(
             design.labels,
             ridge.residuals,
             explained,
             Scorer.fit(ridge.residuals, y),
+            tuple(int(k) for k in np.argsort(-told, kind="stable") if told[k] >= EXPLAINED),
             design,
             scale,
             ridge,
             strength.reshape(len(design.labels), -1),
+            reader,
         )
 
     def side(self, rows: pd.DataFrame, values: np.ndarray) -> Side:
@@ -106,6 +114,10 @@ class Law:
             synthetic.effects,
             real.effects,
         )
+
+    def reading(self, side: Side) -> np.ndarray:
+        """Return what the quantities of a sample say of its effects, shape (n, e)."""
+        return self._reader.predict(_bent(side.quantities))
 
     def primary(self, most: int) -> list[int]:
         """Return the quantities that rows explain best, but none twice, by position."""
@@ -148,6 +160,7 @@ class Battery:
         explanation: Name of the deviation that predicts the synthetic pairs best.
         broken: Share of broken pairs of largest likelihood.
         own: Variance of the quantities that synthetic rows explain over what real ones explain.
+        reading: Synthetic over real slope of each effect on what quantities say of it, with errors, shape (2, e).
         residual_correlation: Of the reference and of the synthetic sample, shape (2, q, q).
         ranks: Probability integral transforms of the synthetic quantities, shape (n, q).
     """
@@ -166,6 +179,7 @@ class Battery:
     explanation: str
     broken: float
     own: float
+    reading: np.ndarray
     residual_correlation: np.ndarray
     ranks: np.ndarray
 
@@ -197,6 +211,7 @@ def examine(law: Law, real: Side, synthetic: Side, seed: int) -> Battery:
     )
     label = np.arange(len(x)) >= len(real.x)
     before, after = (calibration(side.expected, side.quantities) for side in (real, synthetic))
+    read = [calibration(law.reading(side), side.effects)[1] for side in (real, synthetic)]
     scatter = _compared(before[2], after[2])
     found, broken = explanations(
         synthetic.expected,
@@ -221,9 +236,15 @@ def examine(law: Law, real: Side, synthetic: Side, seed: int) -> Battery:
         best(found).name,
         broken,
         _own_share(synthetic, scorer),
+        _ratio(*read),
         np.stack([np.atleast_2d(np.corrcoef(side.residual.T)) for side in (real, synthetic)]),
         _transforms(law.residuals, synthetic.residual),
     )
+
+
+def _bent(quantities: np.ndarray) -> np.ndarray:
+    z = np.clip(quantities, -REACH, REACH)
+    return np.column_stack([z, BENDS * z**2, BENDS * np.tanh(z)])
 
 
 def _error(a: Moments, b: Moments) -> np.ndarray:

@@ -34,6 +34,7 @@ _SURE = 3.0
 _MOST_SEEN = 5
 _SEEN = 0.1
 """Share of an effect's variance that image features must tell for it to be a quantity."""
+_READ = "as quantities tell it; synthetic over real; another mix of people moves it too"
 _FEWEST_TRAIN = 60
 """Fewer training records give no regression worth the name."""
 
@@ -54,6 +55,9 @@ class Coherence(Metric):
     * three tests of no difference, which another mix of people does not set off: of all partial associations (largest
       studentised difference), of the law of C given T (generalised covariance measure, weighted, cross-fitted, with
       products of residuals), and of kappa = 1.
+
+    Exploratory are all other details, among them the other direction: the slope of each effect of the row on what
+    the quantities say of it, synthetic over real.
 
     The verdict is COHERENT where every primary statistic is shown to lie within its margin, INCOHERENT where a test rejects
     (Holm) and a primary statistic lies wholly beyond its margin, NOT ASSESSABLE where real pairs cannot be told from
@@ -168,6 +172,9 @@ class Coherence(Metric):
             "information",
             note="nats by which real pairs differ from broken ones",
         )
+        for k in law.readable:
+            slope = Statistic("slope", law.labels[k], *_pair(battery.reading, k), -math.inf, math.inf)
+            yield self._score(slope.value, slope.interval(), f"{slope.name} on the volume", "", _READ)
         for group in subgroups:
             yield self._score(
                 group.value,

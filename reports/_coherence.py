@@ -294,6 +294,16 @@ def statistics(found: Sequence[Judged]) -> list[Statistic]:
     return list(result.values())
 
 
+def readings(found: Sequence[Judged]) -> list[Statistic]:
+    """Return how columns of the row stand to what volumes say of them, in words of :func:`statistics`; no margins."""
+    result: dict[str, Statistic] = {}
+    for one in found:
+        for row in one.details[one.details["item"].str.endswith(" on the volume")].to_dict("records"):
+            entry = result.setdefault(row["item"], Statistic(row["item"], "exploratory", {}))
+            entry.standings[one.name] = Standing(row["value"], row["ci_low"], row["ci_high"], "", "")
+    return list(result.values())
+
+
 @dataclass(frozen=True)
 class Matrix:
     """Synthetic less real values by quantity and by what they are set against.

@@ -200,7 +200,7 @@ def _verdicts(
         "judged": judged,
         "absent": _coherence.without_verdict(run, judged),
         "null": _coherence.null(run),
-        "statistics": _coherence.statistics(judged),
+        "statistics": [*_coherence.statistics(judged), *_coherence.readings(judged)],
         "tables": [[shown[i].name for i in part] for part in np.array_split(np.arange(len(shown)), count)]
         if shown
         else [],

@@ -118,14 +118,14 @@ def _verdicts(run: Run, judged: Sequence[Judged]) -> list[str]:
         parts.append(
             "Primary statistics: means over fits and draws with 95 % intervals, and how they stand against "
             "the margin in the worst draw (within: shown to lie within it; beyond: wholly outside; open: "
-            "neither)."
+            "neither). Exploratory ones take no part."
         )
         parts.append(
             table(
                 ["Statistic", "Margin", *names],
                 (
                     [one.name, one.margin, *(_standing(one.standings.get(name)) for name in names)]
-                    for one in told
+                    for one in (*told, *_coherence.readings(judged))
                 ),
             )
         )

@@ -87,6 +87,19 @@ def test_shuffled_pairs_leave_every_score_of_one_modality_as_it_is(people):
     assert kappa(people.trial(others, n=60)).value == pytest.approx(0, abs=0.2)
 
 
+def test_rows_are_read_off_the_volumes_as_in_real_people_or_not_at_all(people):
+    trial = people.trial(n=400)
+    whole = battery(trial)
+    broken = battery(dataclasses.replace(trial, synthetic=people.pairs_broken(trial.synthetic)))
+    damped = with_composition(trial.synthetic, lambda c: 0.5 * c + 0.5 * c.mean())
+    steep = battery(dataclasses.replace(trial, synthetic=damped))
+    for name in ("slope of bmi on the volume", "slope of sex=M on the volume"):
+        assert whole[name].low < 1 < whole[name].high
+        assert broken[name].low < 0 < broken[name].high
+        assert not whole[name].verdict
+    assert steep["slope of bmi on the volume"].low > 1.3
+
+
 def test_another_mix_of_people_is_no_incoherence(people):
     words = []
     for seed in range(0, 24, 3):

@@ -332,6 +332,7 @@ def battery(row: dict, verdict: str, kappa: float, why: str) -> list[dict]:
         {"item": "kappa"} | stated,
         {"item": "slope of fat_l"} | stated,
         {"item": "association of fat_l ~ bmi", "verdict": word, "note": "margin -0.2 to 0.2"},
+        {"item": "slope of bmi on the volume", "verdict": "", "note": "as quantities tell it"},
         {"item": "p", **plain, "value": 0.004},
         {"item": "share of broken pairs", **plain, "value": 1 - kappa},
         {"item": "kappa of sex=F", "verdict": "", "note": "93 records"},

@@ -108,6 +108,12 @@ def test_real_subjects_come_first_and_generators_without_a_verdict_are_named(jud
     )
 
 
+def test_the_other_direction_stands_beside_without_a_margin(judged_run: Run):
+    (reading,) = _coherence.readings(_coherence.judged(judged_run))
+    assert (reading.name, reading.margin) == ("slope of bmi on the volume", "exploratory")
+    assert reading.standings["joint"].word == ""
+
+
 def test_statistics_are_means_and_stand_where_the_worst_draw_does(judged_run: Run):
     told = {one.name: one for one in _coherence.statistics(_coherence.judged(judged_run))}
     assert list(told) == ["kappa", "slope of fat_l", "association of fat_l ~ bmi"]
