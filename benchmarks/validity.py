@@ -2,6 +2,7 @@
 
     python benchmarks/validity.py                   # half an hour on two free cores, and a quarter beside the peers
     python benchmarks/validity.py --metric sinkhorn # one metric anew, in full; the others stay as they were found
+    python benchmarks/validity.py --metric sinkhorn --part beside # the same in quick form
 
 Writes mmbench/validity/scorecard.json, benchmarks/results/validity_beside.json, and the part of docs/validity.md below
 its marker. Peers that are not installed are left out. Exit status 1 where a score fails without notice.
@@ -41,8 +42,10 @@ def main() -> int:
         own = merged(own, run.run(installed(names), model.FULL, run.suite.TESTS, processes=given.processes))
         CARD.write_text(scorecard.as_json(own), encoding="utf-8")
     if given.part == "beside" or not (given.part or given.metric):
-        instruments = [*installed(), *peers.installed()]
-        beside = run.run(instruments, model.QUICK, QUICK_TESTS, processes=given.processes)
+        instruments = [*installed(names), *([] if given.metric else peers.installed())]
+        beside = merged(
+            beside, run.run(instruments, model.QUICK, QUICK_TESTS, processes=given.processes)
+        )
         BESIDE.write_text(scorecard.as_json(beside), encoding="utf-8")
     head = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
     parts = [
@@ -69,7 +72,8 @@ def stored(file: Path) -> list[Result]:
 def merged(before: list[Result], after: list[Result]) -> list[Result]:
     """Return results by metric in alphabetical order, those found last; metrics that are gone are left out."""
     anew = {result.metric for result in after}
-    kept = [one for one in before if one.metric not in anew and one.metric in plugins.names("metrics")]
+    there = {*plugins.names("metrics"), *(peer.name for peer in peers.installed())}
+    kept = [one for one in before if one.metric not in anew and one.metric in there]
     return sorted([*kept, *after], key=lambda result: result.metric)
 
 

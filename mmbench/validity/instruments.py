@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmbench import plugins
+from mmbench.anchors import responses
 from mmbench.api import Kind, Metric, Score, Trial
 from mmbench.scoring import why_not
+from mmbench.sweep import AUTO, make_sweep
 from mmbench.validity.trials import VolumesRead
 
 INTERVAL_PARAMETERS = ("repeats", "resamples")
@@ -180,7 +182,14 @@ def of_instance(metric: Metric, name: str, source: str = "") -> Instrument:
             return [Score(output.name, math.nan, reason=NOT_HERE) for output in metric.outputs]
         return list(metric.scores(trial))
 
-    return Instrument(name, source, traits_of(metric), compute)
+    def answered(trial: Trial, key: str) -> list[Score]:
+        # No generator takes part: the synthetic people with a value stand for those that are drawn at it.
+        if trial.responses or trial.synthetic.composition is None:
+            return compute(trial, key)
+        sweep = make_sweep(AUTO, trial.train.cohort, len(trial.reference))
+        return compute(dataclasses.replace(trial, responses=responses(trial.synthetic, sweep)), key)
+
+    return Instrument(name, source, traits_of(metric), answered if metric.needs_responses else compute)
 
 
 def traits_of(metric: Metric | type[Metric]) -> tuple[Trait, ...]:
