@@ -43,9 +43,7 @@ def main() -> int:
         CARD.write_text(scorecard.as_json(own), encoding="utf-8")
     if given.part == "beside" or not (given.part or given.metric):
         instruments = [*installed(names), *([] if given.metric else peers.installed())]
-        beside = merged(
-            beside, run.run(instruments, model.QUICK, QUICK_TESTS, processes=given.processes)
-        )
+        beside = merged(beside, run.run(instruments, model.QUICK, QUICK_TESTS, processes=given.processes))
         BESIDE.write_text(scorecard.as_json(beside), encoding="utf-8")
     head = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
     parts = [

@@ -54,7 +54,7 @@ def responses(side: Evidence, sweep: Sequence[Given]) -> tuple[Response, ...]:
     Args:
         side: Real subjects, destroyed or not.
         sweep: The values. At a level stand all who have it, at a number the fifth (at least five) of those with a value
-            that is nearest to it by rank; a value that nobody has is left out.
+            that is nearest to it by rank, and all as near as the last of these; a value that nobody has is left out.
     """
     found = []
     for given in sweep:
@@ -76,8 +76,9 @@ def _nearest(values: np.ndarray, value: float) -> np.ndarray:
         return np.asarray(np.searchsorted(ordered, of, "left") + np.searchsorted(ordered, of, "right"))
 
     distance = np.abs(rank(values[known]) - rank(np.array([value])))
-    nearest = np.argsort(distance, kind="stable")[: max(int(np.ceil(NEAREST * len(known))), FEWEST_NEAREST)]
-    return np.sort(known[nearest])
+    count = min(max(int(np.ceil(NEAREST * len(known))), FEWEST_NEAREST), len(known))
+    # All who are as near as the last: the order of the records must not choose among them.
+    return known[distance <= np.sort(distance)[count - 1]] if count else known
 
 
 def _permuted_pairs(floor: Evidence, order: np.ndarray) -> Evidence:

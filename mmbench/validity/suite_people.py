@@ -119,7 +119,7 @@ def _broken_pairs(profile: Profile, domain: Domain) -> list[Series]:
 
     if domain == "table":
         return [*nulls(profile, domain), Series("V15/table/columns", SHARES, profile.seeds, columns)]
-    return [Series("V15/people/pairs", SHARES, profile.seeds, pairs)]
+    return [Series("V15/people/pairs", SHARES, max(profile.seeds, 4), pairs)]
 
 
 def _judge_broken_pairs(found: Evidences) -> Verdict:
