@@ -21,7 +21,7 @@ _ITERATIONS = 5000
 _ROUGH_TOLERANCE = 1e-4  # for relabelled rows, of which only the spread counts
 _RELABELLED = 300  # most rows of either side that are relabelled
 _UNDERFLOW = 500  # exp(-500) is far above the smallest double
-_AT_A_TIME = 4_000_000  # costs in memory at a time
+_AT_A_TIME = 500_000  # costs at a time: every iteration reads all of them, so that they should fit the cache
 _WIDE = 1.0  # regularisation of the detail, in units of the median real cost
 
 
