@@ -113,7 +113,7 @@ class Deviation:
 
 
 LITTLE = 0.1
-"""Dependence on the row below this share of the real one is none."""
+"""Dependence on the row, and a share of pairs that belong together, below this are none."""
 
 
 def decide(
@@ -172,14 +172,14 @@ def subtype(deviation: Deviation, beyond: Sequence[Statistic], alpha: float) -> 
 
     In this order:
 
-    1. *unpaired* where kappa may be 0 and the quantities do not depend on the synthetic rows in any other way either;
+    1. *unpaired* where kappa may be below a tenth and the quantities do not depend on the synthetic rows in any other way either;
     2. *partially paired* where a share of broken pairs predicts the pairs better than any other deviation does;
     3. *over-coherent* where nothing but a scatter that is too narrow, or a kappa above its margin, is beyond a margin;
     4. *biased* for all else: shifts, another dependence, scatter that is too wide.
 
     A damped or flipped dependence lowers kappa as broken pairs do, which is why kappa alone cannot tell them apart.
     """
-    if deviation.kappa.interval(alpha)[0] <= 0 and deviation.own < LITTLE:
+    if deviation.kappa.interval(alpha)[0] < LITTLE and deviation.own < LITTLE:
         return UNPAIRED
     if deviation.explanation == PARTIAL:
         return PARTIAL

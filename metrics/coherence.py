@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ._conditional import Design, Ridge
 from ._groups import Group, groups
 from ._limits import broken_limits
 from ._scores import MAX_UNMEASURABLE, no_features, no_table, too_few
-from ._verdict import NOT_ASSESSABLE, Deviation, Statistic, Verdict, decide
+from ._verdict import NOT_ASSESSABLE, UNPAIRED, Deviation, Statistic, Verdict, decide
 
 _REFERENCE = (
     "mmbench; generalised covariance measure: Shah, Peters 2020 (Annals of Statistics 48); conditional two-sample tests: "
@@ -27,6 +28,7 @@ _REFERENCE = (
     "Schuirmann 1987 (J Pharmacokinet Biopharm 15); the claim that it tests: Mensing, Kapar, Hirsch, Guenther, Hahn, "
     "Wright 2026 (arXiv:2605.06699)"
 )
+_SIDES = ("training", "reference", "synthetic")
 _METHOD = "first-order influence of the records"
 _BINS = 10
 _SURE = 3.0
@@ -86,7 +88,7 @@ class Coherence(Metric):
     card = Card(
         "Whether volume and row of a synthetic record belong to the same person, with a verdict.", _REFERENCE
     )
-    version = 3
+    version = 4
     kind = "coherence"
     needs = BOTH
     null = "pairs"
@@ -107,10 +109,12 @@ class Coherence(Metric):
         if reason := too_few(trial, 2 * 10) or no_table(trial.reference, trial.synthetic, trial.train):
             return self._not_assessable(reason)
         try:
-            sides, names, source = self._quantities(trial)
+            found = self._quantities(trial)
         except _Unassessable as error:
             return self._not_assessable(str(error))
-        law = Law.fit(trial.schema, sides[0][0], sides[0][1])
+        judged = found.judged(trial.schema.names)
+        names, sides = judged.names, judged.sides
+        law = Law.fit(trial.schema, *sides[0])
         primary = self._chosen(names) if self.primary else law.primary(self.quantities)
         if not primary:
             return self._not_assessable(
@@ -120,8 +124,11 @@ class Coherence(Metric):
         battery = examine(law, real, synthetic, trial.seed)
         if not battery.separation > _SURE * battery.separation_error:
             return self._not_assessable("real pairs of the reference cannot be told from broken ones")
-        told = self._told(law, real, synthetic, battery, primary, names, source, sides[2][0])
-        return [*told, *self._limits(trial, names, sides)]
+        told = list(self._told(law, real, synthetic, battery, primary, judged))
+        # Which volumes can be measured may bend a dependence, but takes none away.
+        if found.gap and UNPAIRED not in told[0].verdict:
+            told = self._not_assessable(found.gap)
+        return [*told, *self._limits(trial, found)]
 
     def _chosen(self, names: Sequence[str]) -> list[int]:
         for name in self.primary:
@@ -138,10 +145,9 @@ class Coherence(Metric):
         synthetic: Side,
         battery: Battery,
         primary: Sequence[int],
-        names: Sequence[str],
-        source: str,
-        rows: pd.DataFrame,
+        found: _Found,
     ) -> Iterator[Score]:
+        names, rows = found.names, found.sides[2][0]
         statistics = list(self._primary(law, battery, primary, names))
         tests = {
             "association": battery.association.p,
@@ -152,7 +158,7 @@ class Coherence(Metric):
         n = min(len(real.x), len(synthetic.x))
         subgroups = groups(battery.scores, law.partition(rows), self.subgroup_size)
         verdict = decide(statistics, tests, deviation, n, self.alpha, weakest(subgroups, self.alpha))
-        yield self._headline(statistics[0], verdict, source)
+        yield self._headline(statistics[0], verdict, found)
         for one in statistics:
             yield self._score(one.value, one.interval(), one.name, *standing(one, self.alpha))
         for name, p in tests.items():
@@ -216,12 +222,10 @@ class Coherence(Metric):
                     "association", f"{names[j]} ~ {law.labels[k]}", float(value), float(error), -m, m
                 )
 
-    def _limits(
-        self, trial: Trial, names: Sequence[str], sides: Sequence[tuple[pd.DataFrame, np.ndarray]]
-    ) -> Iterator[Score]:
+    def _limits(self, trial: Trial, found: _Found) -> Iterator[Score]:
         """Yield the share of synthetic records that cross each limit, beside that of real ones."""
-        train, real, synthetic = sides
-        ours, theirs = (broken_limits(trial.schema, names, train, side) for side in (real, synthetic))
+        train, real, synthetic = found.sides
+        ours, theirs = (broken_limits(trial.schema, found.names, train, side) for side in (real, synthetic))
         for (name, before), (_, after) in zip(ours, theirs, strict=True):
             share = stats.proportion(int(after.sum()), len(after))
             note = f"{100 * before.mean():.1f} % of real records"
@@ -229,11 +233,10 @@ class Coherence(Metric):
                 "coherence", share.value, f"limit: {name}", share.low, share.high, share.method, note=note
             )
 
-    def _headline(self, kappa: Statistic, verdict: Verdict, source: str) -> Score:
+    def _headline(self, kappa: Statistic, verdict: Verdict, found: _Found) -> Score:
         low, high = kappa.interval()
-        return Score(
-            "coherence", kappa.value, "", low, high, _METHOD, "", verdict.label, f"{verdict.why}; {source}"
-        )
+        why = "; ".join(part for part in (verdict.why, found.source, found.gap) if part)
+        return Score("coherence", kappa.value, "", low, high, _METHOD, "", verdict.label, why)
 
     def _score(
         self, value: float, ends: tuple[float, float], item: str, verdict: str, note: str, reason: str = ""
@@ -243,8 +246,8 @@ class Coherence(Metric):
     def _not_assessable(self, reason: str) -> list[Score]:
         return [Score("coherence", math.nan, reason=reason, verdict=NOT_ASSESSABLE, note=reason)]
 
-    def _quantities(self, trial: Trial) -> tuple[list[tuple[pd.DataFrame, np.ndarray]], list[str], str]:
-        """Return rows and quantities of training, reference and synthetic records, names, and what they are."""
+    def _quantities(self, trial: Trial) -> _Found:
+        """Return rows and quantities of training, reference and synthetic records."""
         ordered = (trial.train, trial.reference, trial.synthetic)
         compositions = [_composition(side) for side in ordered]
         if all(one is not None for one in compositions):
@@ -257,15 +260,14 @@ class Coherence(Metric):
             ]
             if kept:
                 found = [_complete(side, frame[kept]) for side, frame in zip(ordered, frames, strict=True)]
-                lost = [1 - len(rows) / len(side) for side, (rows, _) in zip(ordered, found, strict=True)]
-                for name, share in zip(("training", "reference", "synthetic"), lost, strict=True):
-                    if share > MAX_UNMEASURABLE:
-                        raise _Unassessable(
-                            f"{share:.0%} of the volumes of the {name} sample could not be measured; "
-                            f"at most {MAX_UNMEASURABLE:.0%} may be"
-                        )
+                gaps = [
+                    _gap(name, 1 - len(rows) / len(side))
+                    for name, side, (rows, _) in zip(_SIDES, ordered, found, strict=True)
+                ]
+                if real_gap := gaps[0] or gaps[1]:
+                    raise _Unassessable(real_gap)
                 _enough(found)
-                return found, kept, "on measured quantities"
+                return _Found(found, kept, "on measured quantities", gaps[2])
         if reason := no_features(*ordered):
             raise _Unassessable(f"nothing was measured on the volumes, and {reason}")
         values, names = seen_in_features(trial, self.components)
@@ -275,7 +277,42 @@ class Coherence(Metric):
             raise _Unassessable(
                 "nothing was measured on the volumes, and their features tell nothing of the rows"
             )
-        return found, names, "on what image features tell of the row, as nothing was measured"
+        return _Found(found, names, "on what image features tell of the row, as nothing was measured")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Rows with their quantities.
+
+    Attributes:
+        sides: Rows and quantities, shape (n, q), of training, reference and synthetic records.
+        names: Names of the quantities.
+        source: What they are.
+        gap: That too many synthetic volumes could not be measured; empty otherwise.
+    """
+
+    sides: list[tuple[pd.DataFrame, np.ndarray]]
+    names: list[str]
+    source: str
+    gap: str = ""
+
+    def judged(self, columns: Sequence[str]) -> _Found:
+        """Return the quantities that the table does not state itself, where there are any.
+
+        One that it does, such as the waist, would carry nearly all the information there is: it has a limit.
+        """
+        kept = [j for j, name in enumerate(self.names) if name not in columns] or list(range(len(self.names)))
+        sides = [(rows, values[:, kept]) for rows, values in self.sides]
+        return dataclasses.replace(self, sides=sides, names=[self.names[j] for j in kept])
+
+
+def _gap(name: str, share: float) -> str:
+    if share <= MAX_UNMEASURABLE:
+        return ""
+    return (
+        f"{share:.0%} of the volumes of the {name} sample could not be measured; "
+        f"at most {MAX_UNMEASURABLE:.0%} may be"
+    )
 
 
 class _Unassessable(Exception):
@@ -294,9 +331,7 @@ def _complete(side: Evidence, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.nda
 
 
 def _enough(found: Sequence[tuple[pd.DataFrame, np.ndarray]]) -> None:
-    for name, least, (rows, _) in zip(
-        ("training", "reference", "synthetic"), (_FEWEST_TRAIN, 20, 20), found, strict=True
-    ):
+    for name, least, (rows, _) in zip(_SIDES, (_FEWEST_TRAIN, 20, 20), found, strict=True):
         if len(rows) < least:
             raise _Unassessable(
                 f"the {name} sample has {len(rows)} measured records; at least {least} are needed"

@@ -251,6 +251,35 @@ def test_intervals_of_kappa_cover_one(people):
     assert np.mean(held) >= 0.85
 
 
+def test_unpaired_is_said_of_those_that_could_be_measured_and_nothing_else(people):
+    trial = people.trial(n=300)
+
+    def lose(composition):
+        composition.iloc[::3] = np.nan
+        return composition
+
+    sound, broken = (
+        kappa(dataclasses.replace(trial, synthetic=with_composition(synthetic, lose)))
+        for synthetic in (trial.synthetic, people.pairs_broken(trial.synthetic))
+    )
+    assert sound.verdict == "NOT ASSESSABLE"
+    assert np.isnan(sound.value)
+    assert broken.verdict == "INCOHERENT (unpaired)"
+    assert "33% of the volumes of the synthetic sample" in broken.note
+
+
+def test_what_the_table_states_itself_is_no_evidence(people):
+    trial = people.trial(n=300)
+
+    def repeated(side):
+        return with_composition(side, lambda c: c.assign(bmi=side.cohort.rows["bmi"].to_numpy(float)))
+
+    before, after = battery(trial), battery(people.map_trial(trial, repeated))
+    assert after[""].value == before[""].value
+    assert "limit: bmi measured against stated" in after
+    assert "shift of bmi" not in after
+
+
 def test_limits_that_no_real_person_crosses_are_counted(people):
     trial = people.trial()
 
