@@ -20,6 +20,7 @@ from mmbench.context import WorkContext, derive_seed, seed_everything
 from mmbench.errors import CohortError, SampleError
 from mmbench.evidence import save_composition, save_features
 from mmbench.files import read_json
+from mmbench.model import write_card
 from mmbench.plan import (
     Cell,
     Plan,
@@ -30,7 +31,8 @@ from mmbench.plan import (
     fit_key,
     metrics_key,
 )
-from mmbench.store import EXTRACTOR, REAL, Run
+from mmbench.schema import Level, Schema
+from mmbench.store import EXTRACTOR, MODEL, REAL, Run
 from mmbench.sweep import Given, departure
 
 ANCHORS = "anchors"
@@ -298,8 +300,7 @@ class _Fitted:
         """Return the key of a draw and the function that makes it."""
         n = len(self._work.run.roles.reference) if given is None else given.records
         condition = {} if given is None else {given.column: given.value}
-        parts = ["sample", self._cell.generator, self._cell.fit_seed, sample_seed]
-        seed = derive_seed(*parts, *(part for pair in condition.items() for part in pair))
+        seed = draw_seed(self._cell, sample_seed, condition)
 
         def make(folder: Path) -> Mapping[str, Any]:
             generator = self._fitted()
@@ -307,7 +308,7 @@ class _Fitted:
             seed_everything(seed)
             drawn = generator.sample(n, seed, condition) if condition else generator.sample(n, seed)
             geometry = self._train.volumes.geometry if self._train.volumes is not None else None
-            cohort = synthetic_cohort(drawn, n, self._cell, self._train, geometry, given)
+            cohort = synthetic_cohort(drawn, n, self._cell, self._train.schema, geometry, given)
             write_cohort(cohort, folder, fingerprint=False)
             return {"seed": seed, "fit": self._key, "given": condition}
 
@@ -320,7 +321,7 @@ class _Fitted:
             return self._generator
         self._work.enter("fit")
         generator: Generator = plugins.build("generators", self._cell.plugin, self._cell.params)
-        folder = self._work.run.cell_folder(self._cell.id) / "model"
+        folder = self._work.run.cell_folder(self._cell.id) / MODEL
         if not generator.persistent:
             # No file form, so no step of its own: fit and draws are repeated together or not at all.
             start = time.monotonic()
@@ -331,6 +332,7 @@ class _Fitted:
             def make(temporary: Path) -> Mapping[str, Any]:
                 seed = self._fit(generator)
                 generator.save(temporary)
+                write_card(temporary, self._cell, self._train)
                 return {"seed": seed}
 
             record_was_there = (folder / store.STEP).exists()
@@ -352,11 +354,17 @@ class _Fitted:
         return seed
 
 
+def draw_seed(cell: Cell, sample_seed: int, given: Mapping[str, Level]) -> int:
+    """Return the seed that a cell's generator is given for a draw."""
+    parts = ["sample", cell.generator, cell.fit_seed, sample_seed]
+    return derive_seed(*parts, *(part for pair in given.items() for part in pair))
+
+
 def synthetic_cohort(
     drawn: Sample,
     n: int,
     cell: Cell,
-    train: Cohort,
+    schema: Schema,
     geometry: Geometry | None,
     given: Given | None = None,
 ) -> Cohort:
@@ -371,14 +379,12 @@ def synthetic_cohort(
             found = "no table" if drawn.table is None else f"{len(drawn.table)} rows"
             raise SampleError(f"{cell.generator}: returned {found}, expected {n} rows.")
         # Which value is missing where is the generator's business to learn; metrics judge it.
-        schema = dataclasses.replace(
-            train.schema, columns=tuple(dataclasses.replace(c, missing=True) for c in train.schema)
-        )
+        tolerant = Schema(tuple(dataclasses.replace(column, missing=True) for column in schema))
         try:
-            table = schema.coerce(drawn.table.reset_index(drop=True), f"{cell.generator}, synthetic table")
+            table = tolerant.coerce(drawn.table.reset_index(drop=True), f"{cell.generator}, synthetic table")
         except CohortError as error:
             raise SampleError(str(error)) from error
-        if given is not None and (wrong := departure(given, schema, table)):
+        if given is not None and (wrong := departure(given, tolerant, table)):
             raise SampleError(f"{cell.generator}: {wrong}.")
     volumes = None
     if "volume" in cell.modalities:
@@ -388,7 +394,7 @@ def synthetic_cohort(
     # Records at different values are different ones, and their identifiers say so.
     prefix = "syn" if given is None else f"{given.column}={given.value}"
     ids = np.array([f"{prefix}-{i:05d}" for i in range(1, n + 1)])
-    return Cohort(cell.generator, train.schema, ids, table, volumes)
+    return Cohort(cell.generator, schema, ids, table, volumes)
 
 
 class _Stream:

@@ -212,6 +212,43 @@ def _work(current: Run, files: list[Path]) -> None:
 
 
 @app.command()
+def sample(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A run, or the folder of a fitted model: RUN/cells/CELL/model.", metavar="MODEL"),
+    ],
+    records: Annotated[int, typer.Option("-n", "--records", help="Number of records.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist, or be empty.")],
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(help="What every record has, e.g. sex=F; may be repeated.", metavar="COLUMN=VALUE"),
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="Which of a run's generators, where it has several.", metavar="NAME")
+    ] = None,
+    fit_seed: Annotated[
+        int | None, typer.Option(help="Which of a run's fits of the generator; by default the first.")
+    ] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Sample a fitted generator and write a BIDS-like cohort, to be read with `source: bids`."""
+    import signal
+
+    _add_plugins(plugin or [])
+    from mmbench.display import make_display
+    from mmbench.model import open_model
+    from mmbench.sample import sample as write_sample
+
+    # As Ctrl-C does, so that nothing half-written is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    fitted = open_model(model, generator, fit_seed)
+    with make_display(_console()) as display:
+        write_sample(fitted, records, seed, given or [], out, display)
+    print(f"cohort: {out}, {records} records of {fitted.cell.generator}, fit seed {fitted.cell.fit_seed}")
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
     out: Annotated[

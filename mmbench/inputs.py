@@ -20,6 +20,7 @@ import pandas as pd
 
 from mmbench import plugins
 from mmbench.api import CohortSource
+from mmbench.bids_writer import recorded_reading
 from mmbench.cohort import Cohort, Roles, split_cohort
 from mmbench.config import Config, Split
 from mmbench.context import WorkContext
@@ -230,7 +231,11 @@ def _settings_like(
     # What a generator makes of a column, e.g. the same value throughout, is for metrics to judge.
     asked["schema"] = _tolerant(real.schema).to_dict() if real.table is not None else []
     asked["copies"] = copies
-    return asked | settings
+    # Samples that say themselves how they are read need not be named and divided as the real files are.
+    known = (
+        recorded_reading(Path(settings.get("path", ""))).keys() - {"copies"} if "suffix" in takes else set()
+    )
+    return {key: value for key, value in asked.items() if key not in known} | settings
 
 
 def _tolerant(schema: Schema) -> Schema:

@@ -40,6 +40,8 @@ REAL = "real"
 STEP = "step.json"
 SAMPLES = "samples"
 """Folder that holds samples that existed before the run."""
+MODEL = "model"
+"""Folder in a cell that holds what its generator learned; see :mod:`mmbench.model`."""
 EXTRACTOR = "extractor"
 """Folder in the cell of the real subjects that holds what the extractor learned."""
 

@@ -90,7 +90,7 @@ def check_generator(generator: Generator, cohort: Cohort, folder: Path) -> Cohor
         cell = Cell("exam", name, "", {}, 0, (), modalities, source.copies_training_data)
         geometry = cohort.volumes.geometry if cohort.volumes is not None else None
         drawn = source.sample(n, seed, {given.column: given.value}) if given else source.sample(n, seed)
-        lazy = synthetic_cohort(drawn, n, cell, cohort, geometry, given)
+        lazy = synthetic_cohort(drawn, n, cell, cohort.schema, geometry, given)
         if lazy.volumes is None:
             return lazy
         whole = Volumes(lazy.volumes.stack(), lazy.volumes.geometry)

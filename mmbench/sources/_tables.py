@@ -15,6 +15,7 @@ import pandas as pd
 import pydantic
 
 from mmbench.api import CohortError, Column, Schema, as_numbers
+from mmbench.bids_writer import OWN
 from mmbench.config import parse_yaml
 from mmbench.errors import ConfigError, did_you_mean
 from mmbench.schema import MAX_ORDINAL_LEVELS
@@ -153,14 +154,7 @@ def sidecar_corrections(path: Path, frame: pd.DataFrame) -> dict[str, dict[str, 
     Raises:
         CohortError: The file is there but is no JSON object of objects.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CohortError(f"{path}: cannot be read as JSON ({error}); correct or remove it.") from None
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise CohortError(f"{path}: expected an object with an object for each column; correct or remove it.")
+    entries = _sidecar_entries(path)
     result: dict[str, dict[str, Any]] = {}
     for name in frame.columns.intersection(list(entries)):
         entry, found = entries[name], result.setdefault(name, {})
@@ -170,6 +164,38 @@ def sidecar_corrections(path: Path, frame: pd.DataFrame) -> dict[str, dict[str, 
         if entry.get("Levels"):
             found |= _sidecar_levels(frame[name], list(entry["Levels"]))
     return result
+
+
+def _sidecar_entries(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CohortError(f"{path}: cannot be read as JSON ({error}); correct or remove it.") from None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise CohortError(f"{path}: expected an object with an object for each column; correct or remove it.")
+    return entries
+
+
+def _written_schema(
+    sidecars: Sequence[Path], names: Sequence[str], own: Mapping[str, Mapping[str, Any]]
+) -> Schema | None:
+    """Return the schema that mmbench wrote into a sidecar, corrected; ``None`` where a column has none.
+
+    Nothing needs to be guessed there: a column of samples may well show one value only, if that was asked for.
+    """
+    entries: dict[str, Any] = {}
+    for path in sidecars:
+        with gathered([]):  # reported by whoever reads the rest of the sidecar
+            entries |= _sidecar_entries(path)
+    rows = {name: entries.get(name, {}).get(OWN) for name in names}
+    if not all(isinstance(row, dict) for row in rows.values()):
+        return None
+    try:
+        return Schema.from_dict([{**row, **own.get(name, {}), "name": name} for name, row in rows.items()])
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{sidecars[0]}: {error}") from None
 
 
 def _sidecar_levels(series: pd.Series, levels: list[Any]) -> dict[str, Any]:
@@ -197,7 +223,7 @@ def type_table(
         schema: The user's corrections; they go before the sidecars'. A list is the whole schema, a column an entry:
             it is obeyed as it stands, nothing is inferred, and columns that it does not name are left out.
         drop: Columns to leave out.
-        sidecars: BIDS descriptions of the columns.
+        sidecars: BIDS descriptions of the columns; a whole schema that mmbench wrote there is obeyed.
 
     Raises:
         CohortError: A column cannot be used, a value is of another type, outside the range or not among the
@@ -217,6 +243,8 @@ def type_table(
     for name in own:
         if name not in frame:
             raise ConfigError(f"{place}: {where} has no column '{name}'. {did_you_mean(name, frame.columns)}")
+    if (written := _written_schema(sidecars, [str(name) for name in frame], own)) is not None:
+        return written, written.coerce(frame, str(where))
     problems: list[str] = []
     described: dict[str, dict[str, Any]] = {}
     for sidecar in sidecars:

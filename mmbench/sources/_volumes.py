@@ -64,9 +64,10 @@ class NiftiSource(CohortSource, ABC):
         "records that lack a volume, a channel or a row: refuse the cohort, or leave them out and say so",
         choices=("refuse", "leave-out"),
     )
-    copies: str = param(
-        "refuse",
-        "the same voxels under two subjects: refuse the cohort, or allow them with a warning, as is due to samples",
+    copies: str | None = param(
+        None,
+        "the same voxels under two subjects: refuse the cohort (the default), or allow them with a warning, as is due "
+        "to samples",
         choices=("refuse", "allow"),
     )
     spacing: tuple[float, float, float] | None = param(
@@ -81,9 +82,10 @@ class NiftiSource(CohortSource, ABC):
         "that differ by the position of the table",
         choices=("affine", "centre"),
     )
-    normalise: str = param(
-        "percentile",
-        "divide each channel of a volume by its 99th percentile over non-zero voxels; shared-percentile takes "
+    normalise: str | None = param(
+        None,
+        "percentile, the default, divides each channel of a volume by its 99th percentile over non-zero voxels; "
+        "shared-percentile takes "
         "one percentile for all channels of a volume, which keeps their ratios (e.g. fat fractions)",
         choices=NORMALISATIONS,
     )
@@ -149,7 +151,7 @@ def open_volumes(
         for index, found in grids.items()
         if resample or all(same_grid(grid, geometry) for grid in found)
     ]
-    recipe = Recipe(geometry, resample, centre, options.normalise, options.max_voxels)
+    recipe = Recipe(geometry, resample, centre, options.normalise or NORMALISATIONS[0], options.max_voxels)
     return _filled(sound, files, people, recipe, options, context, findings)
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from mmbench.api import Card, Cohort, CohortError, Context, param
+from mmbench.api import Card, Cohort, CohortError, Context, Volumes, param
+from mmbench.bids_writer import recorded_reading
 from mmbench.sources._checks import Findings, gathered
 from mmbench.sources._participants import Rows, read_rows
 from mmbench.sources._scans import Scans, Wanted, absence, find_scans
 from mmbench.sources._tables import type_table
 from mmbench.sources._volumes import NiftiSource, open_volumes
 
+SUFFIX = "T1w"
+"""Suffix of the volumes where nobody names another."""
+
 
 @dataclass(kw_only=True)
 class BidsSource(NiftiSource):
-    """Reads a BIDS folder; each session of a subject is a record with the subject's or the session's row."""
+    """Reads a BIDS folder; each session of a subject is a record with the subject's or the session's row.
+
+    A folder that ``mmbench sample`` wrote says itself how it is read, wherever a parameter is left open.
+    """
 
     card: ClassVar[Card] = Card(
         summary="A BIDS folder: participants.tsv and one or more NIfTI volumes a subject.",
@@ -26,9 +34,10 @@ class BidsSource(NiftiSource):
     )
 
     path: Path = param(doc="the BIDS folder")
-    suffix: str | tuple[str, ...] = param(
-        "T1w",
-        "suffix of the volumes, with entities where several match (acq-dixon_T1w); a list gives a channel each",
+    suffix: str | tuple[str, ...] | None = param(
+        None,
+        "suffix of the volumes, T1w by default, with entities where several match (acq-dixon_T1w); a list gives a "
+        "channel each, an empty list a cohort of rows only",
     )
     session: str | None = param(None, "the one session to read, e.g. ses-01; by default all, a record each")
     run: int | str = param(
@@ -46,7 +55,25 @@ class BidsSource(NiftiSource):
             raise CohortError(
                 f"{self.path}: no such folder; expected a BIDS folder with {self.table} and sub-*."
             )
-        suffixes = (self.suffix,) if isinstance(self.suffix, str) else self.suffix
+        return self._as_recorded()._read(context)
+
+    def _as_recorded(self) -> BidsSource:
+        """Return the source with the parameters that are left open as the folder says, if mmbench sampled it."""
+        recorded = recorded_reading(self.path)
+        if self.suffix is not None:
+            # Names of channels belong to the files that were written for them.
+            recorded.pop("channels", None)
+        return dataclasses.replace(
+            self,
+            suffix=tuple(recorded.get("suffix", (SUFFIX,))) if self.suffix is None else self.suffix,
+            channels=self.channels or tuple(recorded.get("channels", ())),
+            schema=recorded.get("schema") if self.schema is None else self.schema,
+            normalise=self.normalise or recorded.get("normalise"),
+            copies=self.copies or recorded.get("copies"),
+        )
+
+    def _read(self, context: Context) -> Cohort:
+        suffixes = (self.suffix,) if isinstance(self.suffix, str) else self.suffix or ()
         channels = self.channels or suffixes
         if len(suffixes) not in (1, len(channels)) or len(set(channels)) != len(channels):
             raise CohortError(
@@ -63,7 +90,7 @@ class BidsSource(NiftiSource):
         with gathered(findings.problems):
             rows = read_rows(self.path, self.table, session, findings.problems)
         with gathered(findings.problems):
-            scans = find_scans(self.path, wanted, findings)
+            scans = find_scans(self.path, wanted, findings) if suffixes else None
         if rows is not None:
             if scans is not None:
                 rows, scans = self._paired(rows, scans, wanted, findings)
@@ -76,20 +103,24 @@ class BidsSource(NiftiSource):
             with gathered(findings.problems):
                 typed = type_table(rows.frame, where, self.schema, self.drop, sidecars)
         usable = {key: files for key, files in (scans or {}).items() if files}
-        volumes = open_volumes(
-            list(usable.values()), [subject for subject, _ in usable], channels, self, context, findings
-        )
+        volumes: Volumes | None = None
+        if suffixes:
+            volumes = open_volumes(
+                list(usable.values()), [subject for subject, _ in usable], channels, self, context, findings
+            )
         findings.refuse()
-        if rows is None or typed is None or volumes is None:
+        if rows is None or typed is None or (suffixes and volumes is None):
             raise CohortError(f"{self.path}: no record can be used.")
+        schema, table = typed
+        if not suffixes:
+            usable = {(label.partition("/")[0], label.partition("/")[2]): () for label in table.index}
         subjects = np.array([subject for subject, _ in usable])
         repeated = len(np.unique(subjects)) < len(subjects)
-        schema, table = typed
         return Cohort(
             name=self.path.resolve().name,
             schema=schema,
             ids=np.array([_name(*key) if repeated else key[0] for key in usable]),
-            table=table.loc[[rows.label(*key) for key in usable]],
+            table=table.loc[[rows.label(*key) for key in usable]] if schema.columns else None,
             volumes=volumes,
             subjects=subjects,
             left_out=findings.left_out,
