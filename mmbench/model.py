@@ -123,13 +123,6 @@ def open_model(path: Path, generator: str | None = None, fit_seed: int | None = 
     folder = path / MODEL if (path / MODEL).is_dir() else path
     if (folder / CARD).exists():
         return _described(folder)
-    # runs/NAME/cells/CELL/model, from before models had cards
-    above = folder.resolve().parents
-    if len(above) > 2 and (above[2] / "run.json").exists():
-        run = Run.open(above[2])
-        for cell in Plan.from_dict(run.info["plan"]).cells:
-            if cell.id == above[0].name:
-                return _of_run(run, cell)
     raise UsageError(
         f"{path}: no fitted model here ({CARD} is absent); expected a run, or the folder of a model: "
         "RUN/cells/CELL/model."
@@ -170,11 +163,7 @@ def _of_run(run: Run, cell: Cell) -> FittedModel:
     folder = _folder(run, cell)
     if not folder.is_dir():
         raise UsageError(f"{run.folder}: {_why_none(run, cell)}.")
-    if (folder / CARD).exists():
-        return _described(folder)
-    volumes = run.cohort.volumes
-    geometry = None if volumes is None else volumes.geometry
-    return FittedModel(folder, cell, run.cohort.schema, geometry, _digest(folder))
+    return _described(folder)
 
 
 def _folder(run: Run, cell: Cell) -> Path:

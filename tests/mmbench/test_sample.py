@@ -227,14 +227,13 @@ class TestOpenModel:
         assert open_model(run.folder, "permuted", 1).cell.fit_seed == 1
         assert open_model(run.folder, "permuted").cell.fit_seed == 0
 
-    def test_a_model_from_before_cards_is_described_by_its_run(self, run, tmp_path):
+    def test_a_model_without_its_card_is_damaged(self, run, tmp_path):
         copied = shutil.copytree(run.folder, tmp_path / "run")
-        described = open_model(copied, "nearby")
-        (copied / "cells" / "nearby.fit0" / "model" / CARD).unlink()
-        for path, which in ((copied, "nearby"), (copied / "cells" / "nearby.fit0" / "model", None)):
-            assert open_model(path, which) == dataclasses.replace(
-                described, folder=copied / "cells" / "nearby.fit0" / "model"
-            )
+        folder = copied / "cells" / "nearby.fit0" / "model"
+        (folder / CARD).unlink()
+        for path, which in ((copied, "nearby"), (folder, None)):
+            with pytest.raises(UsageError, match=CARD):
+                open_model(path, which)
 
     @pytest.mark.parametrize(
         ("which", "message"),
