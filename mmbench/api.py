@@ -127,6 +127,10 @@ class Context(Protocol):
         """
         ...
 
+    def remaining(self) -> float | None:
+        """Return the seconds that are left of the fit's time budget; ``None`` without one."""
+        ...
+
     def log(self, name: str, value: float, step: int) -> None:
         """Record one point of a training curve."""
         ...

@@ -75,6 +75,10 @@ class WorkContext:
             yield step
         self.report(label, total, total)
 
+    def remaining(self) -> float | None:
+        """Return the seconds left; see :meth:`mmbench.api.Context.remaining`."""
+        return None if self.budget is None else max(0.0, self.started + self.budget - time.monotonic())
+
     def log(self, name: str, value: float, step: int) -> None:
         """Append one point of a training curve."""
         if self.curves is not None and math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,10 @@ class Field:
         largest = float(self.values[-1])
         return largest if self.column.maximum is None else min(largest, self.column.maximum)
 
-    def score(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def score(self, values: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Return normal scores of values, float64.
 
-        Equal training values share a range of ranks, and a value is drawn uniformly from its own
+        Equal training values share a range of ranks, and ``uniform`` in [0, 1) chooses among a value's own
         (the distributional transform, Rueschendorf 2009, J. Stat. Plan. Inference 139): rounding and heaped values leave
         no steps, and :meth:`value` still gives the value back exactly.
         """
@@ -61,7 +62,7 @@ class Field:
         # A value between training values lies between their ranks.
         first = np.minimum(left, right - 1) + 0.5
         last = np.maximum(left, right - 1) + 0.5
-        ranks = first + (last - first) * rng.random(len(values))
+        ranks = first + (last - first) * uniform
         return ndtri(np.clip(ranks / n, 0.5 / n, 1 - 0.5 / n))
 
     def value(self, scores: np.ndarray) -> np.ndarray:
@@ -77,11 +78,14 @@ class Field:
 
 @dataclass(frozen=True)
 class TableCodec:
-    """Table rows to numbers and back. Derived columns are left out and computed anew.
+    """Table rows to numbers and back.
+
+    A derived column is coded like any other, so that a model can be told its value; what is decoded is
+    computed anew from its formula.
 
     Attributes:
         schema: Schema of the table.
-        fields: How each column that is not derived is coded, in the schema's order.
+        fields: How each column is coded, in the schema's order.
     """
 
     schema: Schema
@@ -97,8 +101,6 @@ class TableCodec:
         codes = dict(zip(schema.names, schema.codes(table).T, strict=True))
         fields = []
         for column in schema:
-            if column.formula is not None:
-                continue
             present = codes[column.name][~np.isnan(codes[column.name])]
             if not len(present):
                 raise CohortError(
@@ -108,48 +110,54 @@ class TableCodec:
             fields.append(Field(column, values, len(present) < len(table)))
         return cls(schema, tuple(fields))
 
-    def encode(self, table: pd.DataFrame, rng: np.random.Generator) -> list[np.ndarray]:
+    def encode(self, table: pd.DataFrame, uniform: np.ndarray) -> list[np.ndarray]:
         """Return each field of a table as float32 of shape (n, width + 1).
 
         The last number is 1 where the value is missing; the others are then 0.
 
         Args:
             table: Rows with the schema's columns.
-            rng: Draws ranks among equal values, so that two calls differ.
+            uniform: Chooses ranks among equal values: numbers in [0, 1) of shape (n, fields).
         """
-        codes = dict(zip(self.schema.names, self.schema.codes(table).T, strict=True))
+        codes = self.schema.codes(table)
         encoded = []
-        for field in self.fields:
-            values = codes[field.column.name]
+        for place, field in enumerate(self.fields):
+            values = codes[:, place]
             missing = np.isnan(values)
             array = np.zeros((len(table), field.width + 1), dtype=np.float32)
             array[:, -1] = missing
             if field.ordered:
-                array[~missing, 0] = field.score(values[~missing], rng)
+                array[~missing, 0] = field.score(values[~missing], uniform[~missing, place])
             else:
                 array[np.flatnonzero(~missing), values[~missing].astype(int)] = 1
             encoded.append(array)
         return encoded
 
-    def decode(self, decoded: list[np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
+    def decode(
+        self, decoded: Sequence[np.ndarray], uniform: np.ndarray, present: np.ndarray | None = None
+    ) -> pd.DataFrame:
         """Return the table that decoder outputs stand for.
 
         Args:
             decoded: For each field shape (n, width + 1): normal scores or logits of the levels, then the logit of
                 missingness.
-            rng: Draws levels and missingness from their probabilities.
+            uniform: Chooses levels and what is missing: numbers in [0, 1) of shape (n, fields, 2).
+            present: True where a value must be there, shape (n, fields); ``None`` for nowhere.
         """
         columns: dict[str, Any] = {}
-        for field, output in zip(self.fields, decoded, strict=True):
+        for place, (field, output) in enumerate(zip(self.fields, decoded, strict=True)):
+            if field.column.formula is not None:
+                continue
             array = output.astype(float)
-            uniform = rng.random((2, len(array)))
             if field.ordered:
                 codes = field.value(array[:, 0])
             else:
                 logits = array[:, :-1] - array[:, :-1].max(axis=1, keepdims=True)
                 cumulative = np.cumsum(np.exp(logits), axis=1)
-                codes = (uniform[0][:, None] * cumulative[:, -1:] > cumulative).sum(axis=1).astype(float)
-            missing = (uniform[1] < 1 / (1 + np.exp(-array[:, -1]))) & field.has_missing
+                codes = (uniform[:, place, :1] * cumulative[:, -1:] > cumulative).sum(axis=1).astype(float)
+            missing = (uniform[:, place, 1] < 1 / (1 + np.exp(-array[:, -1]))) & field.has_missing
+            if present is not None:
+                missing &= ~present[:, place]
             column = field.column
             if column.discrete:
                 columns[column.name] = pd.Categorical.from_codes(
@@ -159,7 +167,18 @@ class TableCodec:
                 )
             else:
                 columns[column.name] = np.where(missing, np.nan, codes)
-        return self.schema.derive(pd.DataFrame(columns))
+        return self.schema.derive(pd.DataFrame(columns, index=pd.RangeIndex(len(uniform))))
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return for each column of numbers the training range, half as wide again."""
+        return {
+            field.column.name: (
+                1.25 * field.values[0] - 0.25 * field.values[-1],
+                1.25 * field.values[-1] - 0.25 * field.values[0],
+            )
+            for field in self.fields
+            if not field.column.discrete
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""

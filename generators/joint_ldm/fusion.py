@@ -109,12 +109,21 @@ class TableEncoder(nn.Module):
     def __init__(self, widths: Sequence[int], width: int, heads: int) -> None:
         super().__init__()
         self.embed = nn.ModuleList(nn.Linear(size + 1, width) for size in widths)
+        self.unknown = nn.Parameter(0.1 * torch.randn(len(widths), width))
         self.mix = Mixer(width, heads)
 
-    def forward(self, fields: Sequence[Tensor]) -> Tensor:
-        """Return tokens of shape (n, fields, width)."""
-        tokens = [layer(field) for layer, field in zip(self.embed, fields, strict=True)]
-        return self.mix(torch.stack(tokens, dim=1))
+    def forward(self, fields: Sequence[Tensor], known: Tensor | None = None) -> Tensor:
+        """Return tokens of shape (n, fields, width).
+
+        Args:
+            fields: For each field shape (n, width + 1).
+            known: False where a column is unknown, shape (n, fields); ``None`` for nowhere.
+        """
+        embedded = [layer(field) for layer, field in zip(self.embed, fields, strict=True)]
+        tokens = torch.stack(embedded, dim=1)
+        if known is not None:
+            tokens = torch.where(known[:, :, None], tokens, self.unknown.to(tokens.dtype))
+        return self.mix(tokens)
 
 
 class TableDecoder(nn.Module):
@@ -139,6 +148,34 @@ class TableDecoder(nn.Module):
         tokens = torch.einsum("nfl,flw->nfw", latents, self.embed) + self.position
         tokens = self.mix(tokens)
         return [head(tokens[:, i]) for i, head in enumerate(self.heads)]
+
+
+class SharedReader(nn.Module):
+    """Reads a row's latent tokens off the image latent, where that holds both modalities.
+
+    Args:
+        channels: Channels of the image latent.
+        cells: Cells of its grid.
+        fields: Number of columns.
+        latent: Width of a column's latent token.
+        width: Width inside.
+        heads: Attention heads.
+    """
+
+    def __init__(self, channels: int, cells: int, fields: int, latent: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(channels, width)
+        self.position = nn.Parameter(0.1 * torch.randn(cells, width))
+        self.query = nn.Parameter(0.1 * torch.randn(fields, width))
+        self.attention = Attention(width, width, heads)
+        self.mix = Mixer(width, heads)
+        self.out = nn.Linear(width, latent)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return table latents of shape (n, fields, latent) of image latents of shape (n, channels, x', y', z')."""
+        cells = self.embed(latents.flatten(2).transpose(1, 2)) + self.position
+        query = self.query.expand(len(cells), -1, -1)
+        return self.out(self.mix(query + self.attention(query, cells)))
 
 
 @dataclass(frozen=True)
@@ -179,6 +216,9 @@ class JointAutoencoder(nn.Module):
         width: Channels of the latent grid's features and width of the table tokens.
         image_latent: Channels of the image latent.
         table_latent: Width of a field's latent token.
+        exchanges: Whether the encoders read each other.
+        cells: Cells of the latent grid, where the image latent holds the row too; ``None`` where each modality has
+            its own.
         heads: Attention heads.
     """
 
@@ -191,13 +231,17 @@ class JointAutoencoder(nn.Module):
         width: int,
         image_latent: int,
         table_latent: int,
+        exchanges: bool = True,
+        cells: int | None = None,
         heads: int = 4,
     ) -> None:
         super().__init__()
+        self.exchanges = exchanges
         self.image_encoder = ImageEncoder(channels, block, image_latent, stem, width)
         self.table_encoder = TableEncoder(widths, width, heads)
-        self.image_reads = GatedExchange(width, width, heads)
-        self.table_reads = GatedExchange(width, width, heads)
+        if exchanges:
+            self.image_reads = GatedExchange(width, width, heads)
+            self.table_reads = GatedExchange(width, width, heads)
         self.image_mix = Residual(width)
         self.image_head = nn.Conv3d(width, 2 * image_latent, 1)
         set_to_zero(self.image_head)
@@ -208,6 +252,11 @@ class JointAutoencoder(nn.Module):
         self.table_head = nn.Parameter(torch.randn(len(widths), width, 2 * table_latent) / width**0.5)
         self.image_decoder = ImageDecoder(channels, block, image_latent, stem, width)
         self.table_decoder = TableDecoder(table_latent, widths, width, heads)
+        self.reader = (
+            None
+            if cells is None
+            else SharedReader(image_latent, cells, len(widths), table_latent, width, heads)
+        )
 
     def encode(
         self, images: Tensor, fields: Sequence[Tensor], sees_table: Tensor, sees_image: Tensor
@@ -221,19 +270,31 @@ class JointAutoencoder(nn.Module):
             sees_image: 1 where the table encoder may read the image, otherwise 0; shape (n,).
         """
         guess, features = self.image_encoder(images)
-        n, width, *grid = features.shape
-        cells = features.flatten(2).transpose(1, 2)
         tokens = self.table_encoder(fields)
-        fused = self.image_reads(cells, tokens, sees_table).transpose(1, 2).reshape(n, width, *grid)
-        correction, image_log_variance = self.image_head(self.image_mix(fused)).chunk(2, dim=1)
-        table, table_log_variance = self._table_posterior(self.table_reads(tokens, cells, sees_image))
+        if self.exchanges:
+            n, width, *grid = features.shape
+            cells = features.flatten(2).transpose(1, 2)
+            features = self.image_reads(cells, tokens, sees_table).transpose(1, 2).reshape(n, width, *grid)
+            tokens = self.table_reads(tokens, cells, sees_image)
+        correction, image_log_variance = self.image_head(self.image_mix(features)).chunk(2, dim=1)
+        table, table_log_variance = self._table_posterior(tokens)
         return Posterior(
             guess + correction, image_log_variance.clamp(*LOG_VARIANCE_RANGE), table, table_log_variance
         )
 
-    def encode_table(self, fields: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance, of shape (n, fields, latent), of tables whose images are unknown."""
-        return self._table_posterior(self.table_encoder(fields))
+    def encode_table(self, fields: Sequence[Tensor], known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance, of shape (n, fields, latent), of tables whose images are unknown.
+
+        Args:
+            fields: Coded table; for each field shape (n, width + 1).
+            known: False where a column is unknown too, shape (n, fields); ``None`` for nowhere.
+        """
+        return self._table_posterior(self.table_encoder(fields, known))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return mean latents of images, shape (n, channels, x, y, z), whose rows are unknown."""
+        guess, features = self.image_encoder(images)
+        return guess + self.image_head(self.image_mix(features)).chunk(2, dim=1)[0]
 
     def _table_posterior(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         parts = torch.einsum("nfw,fwl->nfl", self.table_mix(tokens), self.table_head)

@@ -11,7 +11,14 @@ from mmbench.testing import check_generator, toy_cohort
 QUICK = {
     "ctgan": {"epochs": 2},
     "tvae": {"epochs": 2},
-    "joint-ldm": {"autoencoder_steps": 3, "steps": 3},
+    "joint-ldm": {
+        "autoencoder_steps": 3,
+        "steps": 3,
+        "sampling_steps": 3,
+        "cells": 64,
+        "width": 16,
+        "depth": 1,
+    },
     "mri-ldm": {"autoencoder_steps": 3, "steps": 3},
 }
 
