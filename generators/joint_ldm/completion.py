@@ -136,7 +136,8 @@ class _Equation:
                     return rows
                 trial = rows[open_].copy()
                 if step:
-                    trial[others[0]] += step * _unit(self.schema[others[0]])
+                    moved = trial[others[0]] + step * _unit(self.schema[others[0]])
+                    trial[others[0]] = moved.round(8)
                 root, inside = self._root(trial, name, wanted[open_])
                 if not inside.any():
                     break
